@@ -1,0 +1,143 @@
+/* smigrate.conf: a table of keys, each with its type and bounds. */
+#include "base/config.h"
+
+#include "base/util.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum kind { STRING, PATH, INT, FLAG };
+
+static const struct key {
+	const char *name;
+	enum kind kind;
+	size_t offset, size;
+	int min, max; /* of a number; of a string min is 1 where it must not be empty */
+} keys[] = {
+#define S(k, n, f, least)                                                                                                          \
+	{                                                                                                                          \
+		n, k, offsetof(struct smg_config, f), sizeof(((struct smg_config *)0)->f), least, 0                                \
+	}
+#define I(n, f, lo, hi)                                                                                                            \
+	{                                                                                                                          \
+		n, INT, offsetof(struct smg_config, f), sizeof(int), lo, hi                                                        \
+	}
+	S(STRING, "NodeName", node, 1),
+	S(STRING, "StateHost", state_host, 0),
+	S(STRING, "ListenAddress", listen, 0),
+	I("PeerPort", peer_port, 1, 65535),
+	S(PATH, "StateDir", state_dir, 1),
+	S(PATH, "SpareDir", spare_dir, 0),
+	I("HoldMax", hold_max_s, 0, 3600),
+	I("DumpParallel", dump_parallel, 0, 1024),
+	I("RestoreParallel", restore_parallel, 0, 1024),
+	I("KeepFailed", keep_failed_s, 0, 365 * 86400),
+	{"LogLevel", FLAG, offsetof(struct smg_config, debug), sizeof(bool), 0, 0},
+#undef S
+#undef I
+};
+
+static void set_defaults(struct smg_config *c)
+{
+	memset(c, 0, sizeof(*c));
+	gethostname(c->node, sizeof(c->node) - 1);
+	c->node[strcspn(c->node, ".")] = '\0';
+	c->peer_port = 6822;
+	strcpy(c->state_dir, "/var/lib/smigrate");
+	c->hold_max_s = 30;
+	c->keep_failed_s = 7 * 86400;
+}
+
+static int set_key(struct smg_config *c, const struct key *k, const char *value, struct smg_err *err)
+{
+	char *at = (char *)c + k->offset, *end;
+	long n;
+
+	switch (k->kind) {
+	case PATH:
+		if (value[0] && value[0] != '/')
+			return smg_fail(err, SMG_EINVAL, "%s must be an absolute path, not '%s'", k->name, value);
+		/* fall through */
+	case STRING:
+		if (!value[0] && k->min)
+			return smg_fail(err, SMG_EINVAL, "%s must not be empty", k->name);
+		if (strlen(value) >= k->size)
+			return smg_fail(err, SMG_EINVAL, "%s is longer than %zu characters", k->name, k->size - 1);
+		strcpy(at, value);
+		return 0;
+	case INT:
+		errno = 0;
+		n = strtol(value, &end, 10);
+		if (errno || end == value || *end || n < k->min || n > k->max)
+			return smg_fail(
+				err, SMG_EINVAL, "%s must be a number from %d to %d, not '%s'", k->name, k->min, k->max, value);
+		memcpy(at, &(int){(int)n}, sizeof(int));
+		return 0;
+	case FLAG:
+		if (strcasecmp(value, "debug") && strcasecmp(value, "info"))
+			return smg_fail(err, SMG_EINVAL, "%s must be info or debug, not '%s'", k->name, value);
+		*(bool *)at = !strcasecmp(value, "debug");
+		return 0;
+	}
+	return 0;
+}
+
+static char *trim(char *s)
+{
+	char *e;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	for (e = s + strlen(s); e > s && isspace((unsigned char)e[-1]); e--)
+		;
+	*e = '\0';
+	return s;
+}
+
+static int parse_line(struct smg_config *c, char *line, struct smg_err *err)
+{
+	char *eq;
+
+	line[strcspn(line, "#")] = '\0';
+	line = trim(line);
+	if (!*line)
+		return 0;
+	eq = strchr(line, '=');
+	if (!eq)
+		return smg_fail(err, SMG_EINVAL, "expected Key=Value, found '%s'", line);
+	*eq = '\0';
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (!strcasecmp(keys[i].name, trim(line)))
+			return set_key(c, &keys[i], trim(eq + 1), err);
+	return smg_fail(err, SMG_EINVAL, "unknown key '%s'; smigrate.conf(5) lists the keys", trim(line));
+}
+
+int smg_config_load(const char *path, struct smg_config *out, struct smg_err *err)
+{
+	SMG_AUTOFREE char *text = NULL;
+	struct smg_config c;
+	struct smg_err e = {0};
+	char *save, *line;
+	int number = 0;
+
+	set_defaults(&c);
+	if (smg_read_file(path, 1 << 20, &text, NULL, &e) < 0 && e.code != SMG_ENOENT)
+		return smg_fail(err, e.code, "%s", e.msg);
+	/* strsep, not strtok: empty lines count. */
+	for (save = text; save && (line = strsep(&save, "\n"));) {
+		number++;
+		if (parse_line(&c, line, err) < 0)
+			return smg_wrap(err, "%s:%d", path, number);
+	}
+	if (!c.state_host[0])
+		memcpy(c.state_host, c.node, sizeof(c.node));
+	if (!c.listen[0])
+		memcpy(c.listen, c.node, sizeof(c.node));
+	*out = c;
+	return 0;
+}

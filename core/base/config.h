@@ -1,0 +1,35 @@
+/* smigrate.conf: Key=Value lines, '#' comments; every key has a default that works. */
+#ifndef SMG_BASE_CONFIG_H
+#define SMG_BASE_CONFIG_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+#ifndef SMG_CONF_PATH
+#define SMG_CONF_PATH "/etc/smigrate/smigrate.conf"
+#endif
+#ifndef SMG_RUN_DIR
+#define SMG_RUN_DIR "/run/smigrate"
+#endif
+#define SMG_SOCKET SMG_RUN_DIR "/smigrated.sock"
+#define SMG_JOBS_DIR SMG_RUN_DIR "/jobs" /* one empty file a protected job: the extern step looks here, in microseconds */
+
+struct smg_config {
+	char node[64];	      /* NodeName: Slurm's name of this node; default: the host's short name */
+	char state_host[256]; /* StateHost: where the cluster's state is kept; default: this node */
+	char listen[256];     /* ListenAddress: what the peer port binds to; default: NodeName's address */
+	int peer_port;	      /* PeerPort: 6822 */
+	char state_dir[256];  /* StateDir: /var/lib/smigrate: journal, layers, saved images; root only */
+	char spare_dir[256];  /* SpareDir: where a save goes when StateDir is full; empty: nowhere */
+	int hold_max_s;	      /* HoldMax: seconds that an epilog may wait for a save; 30 */
+	int dump_parallel;    /* DumpParallel: services dumped at one time; 0: as many as there are cores */
+	int restore_parallel; /* RestoreParallel: likewise */
+	int keep_failed_s;    /* KeepFailed: seconds that the images of a failed workflow are kept; 604800 */
+	bool debug;	      /* LogLevel=debug */
+};
+
+/* Reads path; a missing file gives the defaults, an unknown key or a bad value is SMG_EINVAL with file and line. */
+int smg_config_load(const char *path, struct smg_config *out, struct smg_err *err);
+
+#endif
