@@ -1,0 +1,494 @@
+/* What a service of a Compose file has: each key's value, checked and put into the spec. */
+#include "workflow/compose_priv.h"
+
+#include "base/util.h"
+
+#include <signal.h>
+#include <string.h>
+
+/* Something that may stand in a list once only. */
+struct item {
+	const char *name;
+	const struct smg_node *at;
+	size_t rank;
+};
+
+static int by_name_and_rank(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+	int c = strcmp(x->name, y->name);
+
+	return c ? c : x->rank < y->rank ? -1 : 1;
+}
+
+static void tell_repeats(struct smg_compose *c, struct item *v, size_t n)
+{
+	char shown[SMG_SHOWN];
+
+	if (n < 2)
+		return;
+	qsort(v, n, sizeof(*v), by_name_and_rank);
+	for (size_t i = 1; i < n; i++)
+		if (!strcmp(v[i].name, v[i - 1].name))
+			smg_bad(c, v[i].at, "'%s' stands here a second time", smg_shown(shown, v[i].name));
+}
+
+static bool too_many(struct smg_compose *c, const struct smg_node *v, const char *name, size_t most)
+{
+	if (v->n <= most)
+		return false;
+	smg_bad(c, v, "'%s' has %zu entries; at most %zu can be given", name, v->n, most);
+	return true;
+}
+
+/* A folder on the node is told from a name in a registry, or of a volume, by its first characters, as in Compose. */
+static bool looks_like_path(const char *s)
+{
+	return *s == '/' || !strcmp(s, ".") || !strcmp(s, "..") || !strncmp(s, "./", 2) || !strncmp(s, "../", 3);
+}
+
+void smg_read_image(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	const char *s = smg_text(c, v), *fault;
+	SMG_AUTOFREE char *path = NULL;
+	char shown[SMG_SHOWN];
+
+	if (!s)
+		return;
+	smg_shown(shown, s);
+	if (!strncmp(s, "oci:", 4) || !strncmp(s, "oci-archive:", 12)) {
+		smg_bad(c, v,
+			"'%s': OCI images are not supported yet; unpack it (for instance with umoci unpack) and name the folder of "
+			"its root file system",
+			shown);
+		return;
+	}
+	if (!looks_like_path(s)) {
+		smg_bad(c, v,
+			"'%s' looks like the name of an image in a registry, and nothing is pulled here: unpack it into a folder "
+			"and write "
+			"its path; a folder beside this file begins with ./",
+			shown);
+		return;
+	}
+	path = smg_clean_path(c->base, s);
+	fault = smg_image_fault(path);
+	if (fault)
+		smg_bad(c, v, "'%s' %s", name, fault);
+	else
+		c->service->image = smg_steal(path);
+}
+
+static void check_word(struct smg_compose *c, const struct smg_node *v, const char *word)
+{
+	const char *fault = smg_word_fault(word);
+
+	if (fault)
+		smg_bad(c, v, "this %s", fault);
+}
+
+/* A list of strings; NULL if there is none, or after a finding. */
+static char **read_words(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	struct smg_words words = {0};
+	bool well = !too_many(c, v, name, SMG_MAX_WORDS);
+	const char *s;
+
+	for (size_t i = 0; well && i < v->n; i++) {
+		s = smg_check_type(c, v->item[i], SMG_T_STRING, name) ? smg_text(c, v->item[i]) : NULL;
+		if (s) {
+			check_word(c, v->item[i], s);
+			smg_words_add(&words, s);
+		}
+	}
+	return words.v;
+}
+
+void smg_read_command(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	char **words = NULL;
+	const char *s;
+
+	if (v->type == SMG_NODE_LIST) {
+		words = read_words(c, v, name);
+		if (v->n == 0)
+			smg_bad(c, v, "'%s' is empty", name);
+	} else if ((s = smg_text(c, v))) {
+		words = smg_shell_words(c, v, s);
+		for (size_t i = 0; words && words[i]; i++) {
+			check_word(c, v, words[i]);
+			if (i == SMG_MAX_WORDS)
+				smg_bad(c, v, "'%s' has more than %d words", name, SMG_MAX_WORDS);
+		}
+		if (words && !words[0])
+			smg_bad(c, v, "'%s' is empty", name);
+	}
+	if (words && words[0] && !*words[0])
+		smg_bad(c, v, "'%s' begins with an empty word, which names no program", name);
+	c->service->command = words;
+}
+
+/* Adds KEY=value; value NULL: from the environment, and none at all where that has none, as Compose does. */
+static void add_variable(
+	struct smg_compose *c, struct smg_words *out, const struct smg_node *at, const char *key, const char *value)
+{
+	SMG_AUTOFREE char *whole = NULL;
+	const char *fault;
+	char shown[SMG_SHOWN];
+
+	if (!value && *key && !strchr(key, '='))
+		value = getenv(key);
+	whole = smg_xasprintf("%s=%s", key, value ? value : "");
+	fault = strchr(key, '=') ? "has a '=' in its name" : smg_variable_fault(whole);
+	if (fault)
+		smg_bad(c, at, "the variable '%s' %s", smg_shown(shown, key), fault);
+	else if (value)
+		smg_words_add(out, whole);
+}
+
+static void read_variable_list(struct smg_compose *c, const struct smg_node *v, const char *name, struct smg_words *out)
+{
+	SMG_AUTOFREE struct item *items = smg_xcalloc(v->n + 1, sizeof(*items));
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->n; i++) {
+		const struct smg_node *at = v->item[i];
+		const char *s = smg_check_type(c, at, SMG_T_STRING, name) ? smg_text(c, at) : NULL, *eq, *key;
+
+		if (!s)
+			continue;
+		eq = strchrnul(s, '=');
+		key = smg_arena_strdup(&c->arena, s, (size_t)(eq - s));
+		add_variable(c, out, at, key, *eq ? eq + 1 : NULL);
+		items[n] = (struct item){key, at, n};
+		n++;
+	}
+	tell_repeats(c, items, n);
+}
+
+void smg_read_environment(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	struct smg_words out = {0};
+
+	if (v->type == SMG_NODE_SCALAR || too_many(c, v, name, SMG_MAX_WORDS))
+		return;
+	if (v->type == SMG_NODE_LIST)
+		read_variable_list(c, v, name, &out);
+	else
+		for (size_t i = 0; i < v->n; i++) {
+			const struct smg_node *key = v->pair[i].key, *value = v->pair[i].value;
+			const char *s = NULL;
+
+			if (!smg_check_type(c, value, SMG_T_STRING | SMG_T_NUMBER | SMG_T_BOOL | SMG_T_NULL, key->value))
+				continue;
+			if (smg_type_of(value) != SMG_T_NULL && !(s = smg_text(c, value)))
+				continue;
+			add_variable(c, &out, key, key->value, s);
+		}
+	c->service->environment = out.v;
+}
+
+void smg_read_working_dir(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	const char *s = smg_text(c, v), *fault;
+	SMG_AUTOFREE char *path = NULL;
+
+	if (!s)
+		return;
+	path = *s == '/' ? smg_clean_path("/", s) : smg_xstrdup(s);
+	fault = smg_path_fault(path);
+	if (fault)
+		smg_bad(c, v, "'%s' %s", name, fault);
+	else
+		c->service->working_dir = smg_steal(path);
+}
+
+static const char *const volume_form = "write SOURCE:TARGET or SOURCE:TARGET:ro, such as ./data:/data";
+
+/* Cuts "SOURCE:TARGET[:MODE]" in place. False after a finding. */
+static bool cut_volume(struct smg_compose *c, const struct smg_node *v, char *s, char **target, bool *read_only)
+{
+	char *mode, shown[SMG_SHOWN];
+
+	smg_shown(shown, s);
+	*target = strchr(s, ':');
+	if (!*target) {
+		smg_bad(c, v, "'%s': volumes without a source are not supported yet; %s", shown, volume_form);
+		return false;
+	}
+	*(*target)++ = '\0';
+	mode = strchr(*target, ':');
+	if (mode)
+		*mode++ = '\0';
+	*read_only = mode && !strcmp(mode, "ro");
+	if (mode && !*read_only && strcmp(mode, "rw")) {
+		smg_bad(c, v, "'%s': the access mode is not supported yet; ro and rw are", shown);
+		return false;
+	}
+	if (!*s || !**target) {
+		smg_bad(c, v, "'%s' lacks a path; %s", shown, volume_form);
+		return false;
+	}
+	if (*s == '~')
+		smg_bad(c, v, "'%s': ~ is not supported yet; write the whole path", shown);
+	else if (!looks_like_path(s))
+		smg_bad(c, v, "'%s': named volumes are not supported yet; a folder beside this file begins with ./", shown);
+	else
+		return true;
+	return false;
+}
+
+static void read_volume(struct smg_compose *c, const struct smg_node *v, struct smg_mount *out)
+{
+	const char *text = smg_text(c, v), *fault;
+	SMG_AUTOFREE char *s = smg_xstrdup(text), *source = NULL, *to = NULL;
+	char *target, shown[SMG_SHOWN];
+	bool read_only;
+
+	if (!s || !cut_volume(c, v, s, &target, &read_only))
+		return;
+	source = smg_clean_path(c->base, s);
+	to = *target == '/' ? smg_clean_path("/", target) : smg_xstrdup(target);
+	fault = smg_path_fault(source);
+	if (fault)
+		smg_bad(c, v, "the source '%s' %s", smg_shown(shown, source), fault);
+	fault = smg_target_fault(to);
+	if (fault)
+		smg_bad(c, v, "the target '%s' %s", smg_shown(shown, to), fault);
+	else
+		*out = (struct smg_mount){smg_steal(source), smg_steal(to), read_only};
+}
+
+void smg_read_volumes(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	SMG_AUTOFREE struct item *items = NULL;
+	struct smg_service *s = c->service;
+	size_t n = 0;
+
+	if (v->type == SMG_NODE_SCALAR || too_many(c, v, name, SMG_MAX_MOUNTS))
+		return;
+	items = smg_xcalloc(v->n + 1, sizeof(*items));
+	s->mounts = smg_xcalloc(v->n + 1, sizeof(*s->mounts));
+	for (size_t i = 0; i < v->n; i++) {
+		struct smg_mount *m = &s->mounts[s->n_mounts];
+
+		if (v->item[i]->type == SMG_NODE_MAP)
+			smg_bad(c, v->item[i], "the long form of volumes is not supported yet; %s", volume_form);
+		else if (smg_check_type(c, v->item[i], SMG_T_STRING, name))
+			read_volume(c, v->item[i], m);
+		if (!m->target)
+			continue;
+		items[n] = (struct item){m->target, v->item[i], n};
+		n++;
+		s->n_mounts++;
+	}
+	tell_repeats(c, items, n);
+}
+
+static void add_ref(struct smg_compose *c, const struct smg_node *at, const char *name, enum smg_condition condition)
+{
+	if (c->n_refs == SMG_MAX_DEPS) {
+		smg_bad(c, at, "more than %d dependencies in one workflow", SMG_MAX_DEPS);
+		return;
+	}
+	if (c->n_refs == c->refs_size) {
+		c->refs_size = c->refs_size ? 2 * c->refs_size : 64;
+		c->refs = smg_xrealloc(c->refs, c->refs_size, sizeof(*c->refs));
+	}
+	c->refs[c->n_refs++] = (struct smg_dep_ref){at, name, (size_t)(c->service - c->spec->services), condition};
+}
+
+static void read_depends_list(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	SMG_AUTOFREE struct item *items = smg_xcalloc(v->n + 1, sizeof(*items));
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->n; i++) {
+		const struct smg_node *at = v->item[i];
+		const char *s = smg_check_type(c, at, SMG_T_STRING, name) ? smg_text(c, at) : NULL;
+
+		if (!s)
+			continue;
+		add_ref(c, at, s, SMG_STARTED);
+		items[n] = (struct item){s, at, n};
+		n++;
+	}
+	tell_repeats(c, items, n);
+}
+
+void smg_read_depends_on(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	if (v->type == SMG_NODE_LIST) {
+		read_depends_list(c, v, name);
+		return;
+	}
+	for (size_t i = 0; i < v->n; i++) {
+		const struct smg_node *key = v->pair[i].key, *value = v->pair[i].value;
+
+		if (!smg_check_type(c, value, SMG_T_MAP, key->value))
+			continue;
+		add_ref(c, key, key->value, SMG_STARTED);
+		if (!smg_get(value, "condition"))
+			smg_bad(c, key,
+				"no 'condition' is given: service_started, service_healthy or service_completed_successfully");
+		smg_read_map(c, value, smg_depends_keys);
+	}
+}
+
+/* Of a choice between words: its number, or -1 after a finding that names them all. */
+static int read_choice(
+	struct smg_compose *c, const struct smg_node *v, const char *name, int (*parse)(const char *), const char *all)
+{
+	const char *s = smg_text(c, v);
+	char shown[SMG_SHOWN];
+	int n;
+
+	if (!s)
+		return -1;
+	n = parse(s);
+	if (n < 0)
+		smg_bad(c, v, "'%s' is '%s'; it must be %s", name, smg_shown(shown, s), all);
+	return n;
+}
+
+void smg_read_condition(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	int n = read_choice(c, v, name, smg_condition_parse, "service_started, service_healthy or service_completed_successfully");
+
+	if (n >= 0)
+		c->refs[c->n_refs - 1].condition = (enum smg_condition)n;
+}
+
+/* The line of a test in list form that a shell runs; NULL: none does; "": it is none of the three forms. */
+static const char *shell_line(char *const *words)
+{
+	if (!words)
+		return "";
+	if (!strcmp(words[0], "NONE"))
+		return words[1] ? "" : NULL;
+	if (!strcmp(words[0], "CMD"))
+		return words[1] && *words[1] ? NULL : "";
+	return !strcmp(words[0], "CMD-SHELL") && words[1] && !words[2] ? words[1] : "";
+}
+
+void smg_read_test(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	SMG_AUTOSTRV char **words = v->type == SMG_NODE_LIST ? read_words(c, v, name) : NULL;
+	const char *line = v->type == SMG_NODE_LIST ? shell_line(words) : smg_text(c, v);
+	struct smg_healthcheck *h = &c->service->health;
+	struct smg_words shell = {0};
+
+	if (line && !*line) {
+		smg_bad(c, v, "'%s' must be a command line, [\"CMD\", program, argument...], [\"CMD-SHELL\", line] or [\"NONE\"]",
+			name);
+	} else if (line) {
+		smg_words_add(&shell, "/bin/sh");
+		smg_words_add(&shell, "-c");
+		smg_words_add(&shell, line);
+		h->test = shell.v;
+	} else if (words && words[1]) {
+		h->test = smg_strv_dup(words + 1);
+	}
+}
+
+void smg_read_healthcheck(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	struct smg_healthcheck *h = &c->service->health;
+	const struct smg_node *disable = smg_get(v, "disable");
+
+	smg_read_map(c, v, smg_health_keys);
+	if (disable && disable->type == SMG_NODE_SCALAR && smg_boolean(disable)) {
+		smg_strv_free(h->test);
+		h->test = NULL;
+	} else if (!smg_get(v, "test")) {
+		smg_bad(c, v, "'%s' has no 'test'", name);
+	}
+}
+
+void smg_read_interval(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	smg_duration(c, v, name, 1, &c->service->health.interval_ms);
+}
+
+void smg_read_timeout(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	smg_duration(c, v, name, 1, &c->service->health.timeout_ms);
+}
+
+void smg_read_start_period(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	smg_duration(c, v, name, 0, &c->service->health.start_period_ms);
+}
+
+void smg_read_retries(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	int64_t n;
+
+	if (smg_integer(c, v, name, 1, SMG_MAX_RETRIES, &n))
+		c->service->health.retries = (unsigned)n;
+}
+
+void smg_read_disable(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	/* Read with the whole healthcheck: it overrules `test` wherever that stands. */
+	(void)c;
+	(void)v;
+	(void)name;
+}
+
+void smg_read_network_mode(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	const char *s = smg_text(c, v);
+	char shown[SMG_SHOWN];
+	int n;
+
+	if (!s)
+		return;
+	n = smg_network_parse(s);
+	if (n < 0)
+		smg_bad(c, v, "'%s: %s' is not supported yet; host and none are", name, smg_shown(shown, s));
+	else
+		c->service->network = (enum smg_network)n;
+}
+
+void smg_read_stop_signal(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	const char *s = smg_text(c, v), *known;
+	char shown[SMG_SHOWN];
+	int64_t n;
+
+	if (!s)
+		return;
+	if (*s >= '0' && *s <= '9') {
+		if (smg_integer(c, v, name, 1, SIGRTMAX, &n))
+			c->service->stop_signal = (int)n;
+		return;
+	}
+	for (int sig = 1; sig <= SIGRTMAX; sig++) {
+		known = sigabbrev_np(sig);
+		if (known && !strcmp(known, s + (strncmp(s, "SIG", 3) ? 0 : 3))) {
+			c->service->stop_signal = sig;
+			return;
+		}
+	}
+	smg_bad(c, v, "'%s' is '%s', which is no signal such as SIGTERM, INT or 10", name, smg_shown(shown, s));
+}
+
+void smg_read_stop_grace(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	smg_duration(c, v, name, 0, &c->service->stop_grace_ms);
+}
+
+void smg_read_migrate(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	(void)name;
+	smg_read_map(c, v, smg_migrate_keys);
+}
+
+void smg_read_fallback(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	int n = read_choice(c, v, name, smg_fallback_parse, "restart or fail");
+
+	if (n >= 0)
+		c->service->fallback = (enum smg_fallback)n;
+}

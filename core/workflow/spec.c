@@ -1,0 +1,213 @@
+/* A spec's life and the rules for what stands in it. Its JSON form is in spec_json.c. */
+#include "workflow/spec.h"
+
+#include "base/util.h"
+
+#include <limits.h>
+#include <string.h>
+
+/* execve refuses a longer argument (MAX_ARG_STRLEN: 32 pages). */
+#define WORD_MAX (128u << 10)
+
+static const char *const conditions[] = {
+	[SMG_STARTED] = "service_started",
+	[SMG_HEALTHY] = "service_healthy",
+	[SMG_COMPLETED] = "service_completed_successfully",
+};
+static const char *const networks[] = {[SMG_NET_HOST] = "host", [SMG_NET_NONE] = "none"};
+static const char *const fallbacks[] = {[SMG_FALLBACK_RESTART] = "restart", [SMG_FALLBACK_FAIL] = "fail"};
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static int find_name(const char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(names[i], name))
+			return (int)i;
+	return -1;
+}
+
+const char *smg_condition_name(enum smg_condition c)
+{
+	return conditions[c];
+}
+
+int smg_condition_parse(const char *name)
+{
+	return find_name(conditions, COUNT(conditions), name);
+}
+
+const char *smg_network_name(enum smg_network n)
+{
+	return networks[n];
+}
+
+int smg_network_parse(const char *name)
+{
+	return find_name(networks, COUNT(networks), name);
+}
+
+const char *smg_fallback_name(enum smg_fallback f)
+{
+	return fallbacks[f];
+}
+
+int smg_fallback_parse(const char *name)
+{
+	return find_name(fallbacks, COUNT(fallbacks), name);
+}
+
+static bool is_alnum(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+const char *smg_name_fault(const char *s)
+{
+	if (!*s)
+		return "is empty";
+	if (!is_alnum(*s))
+		return "must begin with a letter or a digit";
+	for (const char *c = s; *c; c++)
+		if (!is_alnum(*c) && *c != '_' && *c != '.' && *c != '-')
+			return "may have letters, digits, '_', '.' and '-' only";
+	return strlen(s) > SMG_MAX_NAME ? "is longer than 63 characters" : NULL;
+}
+
+/* JSON can carry nothing else. Overlong forms and surrogates are refused as everywhere. */
+static bool is_utf8(const char *s)
+{
+	static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+	const unsigned char *u = (const unsigned char *)s;
+
+	while (*u) {
+		unsigned c = *u;
+		size_t n = c < 0x80 ? 1 : (c & 0xe0) == 0xc0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : (c & 0xf8) == 0xf0 ? 4 : 0;
+
+		if (!n)
+			return false;
+		c &= n == 1 ? 0x7f : 0x7fu >> n;
+		for (size_t i = 1; i < n; i++) {
+			if ((u[i] & 0xc0) != 0x80)
+				return false;
+			c = c << 6 | (u[i] & 0x3f);
+		}
+		if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+			return false;
+		u += n;
+	}
+	return true;
+}
+
+const char *smg_path_fault(const char *s)
+{
+	const char *next;
+
+	if (*s != '/')
+		return "must be an absolute path";
+	if (strlen(s) >= PATH_MAX)
+		return "is longer than a path may be";
+	for (const char *c = s; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			return "has a control character in it";
+	if (!is_utf8(s))
+		return "is not UTF-8";
+	if (!s[1])
+		return NULL;
+	for (const char *part = s + 1;; part = next + 1) {
+		size_t n;
+
+		next = strchrnul(part, '/');
+		n = (size_t)(next - part);
+		if (n == 0 || (n == 1 && *part == '.') || (n == 2 && part[0] == '.' && part[1] == '.'))
+			return "must have no empty part, '.' or '..' in it";
+		if (!*next)
+			return NULL;
+	}
+}
+
+const char *smg_image_fault(const char *s)
+{
+	const char *fault = smg_path_fault(s);
+
+	if (fault)
+		return fault;
+	if (!s[1])
+		return "must not be the node's own root folder";
+	/* In the options of an overlay mount ',' ends lowerdir=, ':' and '\' mean something inside it. */
+	return strpbrk(s, ",:\\\"") ? "must have no ',' ':' '\\' or '\"' in it, for an overlay mount cannot name such a folder"
+				    : NULL;
+}
+
+const char *smg_target_fault(const char *s)
+{
+	static const char *const ours[] = {"/proc", "/sys", "/dev"};
+	const char *fault = smg_path_fault(s);
+
+	if (fault)
+		return fault;
+	if (!s[1])
+		return "must not be '/': that is the image's place";
+	for (size_t i = 0; i < COUNT(ours); i++) {
+		size_t n = strlen(ours[i]);
+
+		if (!strncmp(s, ours[i], n) && (s[n] == '\0' || s[n] == '/'))
+			return "must not lie in /proc, /sys or /dev, which every container gets of its own";
+	}
+	return NULL;
+}
+
+const char *smg_word_fault(const char *s)
+{
+	if (strlen(s) >= WORD_MAX)
+		return "is longer than the 128 KiB that a program can be given";
+	return is_utf8(s) ? NULL : "is not UTF-8";
+}
+
+const char *smg_variable_fault(const char *s)
+{
+	const char *eq = strchr(s, '=');
+
+	if (!eq)
+		return "is not of the form KEY=value";
+	if (eq == s)
+		return "has no name before the '='";
+	for (const char *c = s; c < eq; c++)
+		if ((unsigned char)*c <= ' ' || *c == 0x7f)
+			return "has a space or a control character in its name";
+	return smg_word_fault(s);
+}
+
+static void free_service(struct smg_service *s)
+{
+	free(s->name);
+	free(s->image);
+	smg_strv_free(s->command);
+	smg_strv_free(s->environment);
+	free(s->working_dir);
+	for (size_t i = 0; i < s->n_mounts; i++) {
+		free(s->mounts[i].source);
+		free(s->mounts[i].target);
+	}
+	free(s->mounts);
+	free(s->deps);
+	smg_strv_free(s->health.test);
+}
+
+void smg_spec_free(struct smg_spec *spec)
+{
+	if (!spec)
+		return;
+	for (size_t i = 0; i < spec->n; i++)
+		free_service(&spec->services[i]);
+	free(spec->services);
+	free(spec->name);
+	free(spec);
+}
+
+int smg_spec_find(const struct smg_spec *spec, const char *name)
+{
+	for (size_t i = 0; i < spec->n; i++)
+		if (!strcmp(spec->services[i].name, name))
+			return (int)i;
+	return -1;
+}
