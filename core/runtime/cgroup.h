@@ -1,0 +1,31 @@
+/* Control groups, version 2, by files; where a host still has version 1, callers fall back to runc. */
+#ifndef SMG_RUNTIME_CGROUP_H
+#define SMG_RUNTIME_CGROUP_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* True where /sys/fs/cgroup is a cgroup v2 (and runc works in it). */
+bool smg_cgroup_v2(void);
+/* The folder of a cgroup path as runc takes it ("/a/b"). Writes into out; -1 if it does not fit. */
+int smg_cgroup_dir(const char *cgroup, char *out, size_t n, struct smg_err *err);
+
+/* Freezes or thaws and waits until the kernel says so: SMG_ETIME after timeout_ms. */
+int smg_cgroup_freeze(const char *dir, bool freeze, int timeout_ms, struct smg_err *err);
+bool smg_cgroup_frozen(const char *dir);
+/* The nearest ancestor of dir that is frozen or being frozen, below the mount's root; NULL if none. Caller frees. */
+char *smg_cgroup_frozen_ancestor(const char *dir);
+/* SIGKILL to every process in it and below, frozen or not. 0 also when it does not exist. */
+int smg_cgroup_kill(const char *dir, struct smg_err *err);
+bool smg_cgroup_populated(const char *dir);
+/* Waits until no process is left: false after timeout_ms. */
+bool smg_cgroup_wait_empty(const char *dir, int timeout_ms);
+/* Removes it and all below, as far as they are empty. */
+void smg_cgroup_rmtree(const char *dir);
+/* How often the OOM killer has struck in it; -1: the nearest cgroup that counts is an ancestor, or none does. */
+long smg_cgroup_oom_kills(const char *dir);
+
+#endif

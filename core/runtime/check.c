@@ -1,0 +1,53 @@
+/* Are runc and CRIU there, and recent enough for this kernel? */
+#include "runtime/runtime.h"
+
+#include "base/process.h"
+#include "base/util.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+/* "... 1.1.15+ds1" after the word: major * 1000000 + minor * 1000 + patch; -1 if there is none. */
+static long version_after(const char *text, const char *word)
+{
+	const char *p = strstr(text, word);
+	int a = 0, b = 0, c = 0;
+
+	if (!p || sscanf(p + strlen(word), " %d.%d.%d", &a, &b, &c) < 2)
+		return -1;
+	return a * 1000000L + b * 1000L + c;
+}
+
+static int check_program(const char *name, const char *word, long least, const char *advice, struct smg_err *err)
+{
+	struct smg_run r = {.argv = (const char *[]){name, "--version", NULL}, .timeout_ms = 10000};
+	SMG_AUTOFREE char *text = NULL;
+	long have;
+
+	if (smg_run_ok(&r, &text, err) < 0) {
+		if (err && err->code == SMG_ENOENT)
+			return smg_fail(err, SMG_EUNSUP, "%s is not installed: %s", name, advice);
+		return smg_wrap(err, "%s cannot be used", name);
+	}
+	have = version_after(text, word);
+	if (have >= 0 && have < least)
+		return smg_fail(err, SMG_EUNSUP, "%s %ld.%ld.%ld is too old: %s", name, have / 1000000, have / 1000 % 1000,
+			have % 1000, advice);
+	return 0;
+}
+
+int smg_runtime_check(struct smg_err *err)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+	bool passcred;
+
+	/* Linux 6.16 changed SO_PASSCRED: only CRIU 4.2 can dump a TCP socket there (FACTS). */
+	passcred = uname(&u) == 0 && sscanf(u.release, "%d.%d", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 16));
+	if (check_program("runc", "runc version", 1001000, "install runc 1.1 or later", err) < 0)
+		return -1;
+	if (passcred)
+		return check_program("criu", "Version:", 4002000, "with Linux 6.16 and later CRIU 4.2 or later is needed", err);
+	return check_program("criu", "Version:", 3016000, "install CRIU 3.16 or later", err);
+}

@@ -1,0 +1,225 @@
+/* Checkpoints: what must hold before, `runc checkpoint`, and what is true after it. */
+#include "runtime/real.h"
+
+#include "base/log.h"
+#include "base/process.h"
+#include "base/util.h"
+#include "runtime/cgroup.h"
+#include "runtime/criu_log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SHIM_END_MS 30000
+
+bool smg_real_dump_finished(const char *log)
+{
+	FILE *f = fopen(log, "re");
+	char tail[512];
+	size_t n;
+
+	if (!f)
+		return false;
+	if (fseek(f, -(long)(sizeof(tail) - 1), SEEK_END) < 0)
+		rewind(f);
+	n = fread(tail, 1, sizeof(tail) - 1, f);
+	tail[n] = '\0';
+	fclose(f);
+	return strstr(tail, "Dumping finished successfully") != NULL;
+}
+
+bool smg_real_init_alive(const struct smg_shim *shim)
+{
+	return smg_proc_start(shim->init) >= 0;
+}
+
+/* argv as /proc/PID/cmdline has it: runc ... checkpoint ... ID. */
+static bool is_checkpoint_of(const char *pid, const char *id)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%s/cmdline", pid);
+	SMG_AUTOFREE char *text = NULL;
+	bool verb = false, name = false;
+	size_t n;
+
+	if (smg_read_file(path, 65536, &text, &n, NULL) < 0 || n < 4 || strcmp(text, "runc") != 0)
+		return false;
+	for (size_t i = 0; i < n; i += strlen(text + i) + 1) {
+		verb = verb || !strcmp(text + i, "checkpoint");
+		name = !strcmp(text + i, id);
+	}
+	return verb && name;
+}
+
+static bool checkpoint_runs(const char *id)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d)) != NULL)
+		found = e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_checkpoint_of(e->d_name, id);
+	if (d)
+		closedir(d);
+	return found;
+}
+
+void smg_real_wait_checkpoint(const char *id)
+{
+	while (checkpoint_runs(id))
+		smg_sleep_ms(100);
+}
+
+static void kill_execs(const char *cgroup_dir)
+{
+	DIR *d = *cgroup_dir ? opendir(cgroup_dir) : NULL;
+	struct dirent *e;
+
+	while (d && (e = readdir(d)) != NULL) {
+		SMG_AUTOFREE char *sub = NULL;
+
+		if (strncmp(e->d_name, "exec-", 5) != 0)
+			continue;
+		sub = smg_xasprintf("%s/%s", cgroup_dir, e->d_name);
+		smg_cgroup_kill(sub, NULL);
+		if (smg_cgroup_wait_empty(sub, 100))
+			smg_cgroup_rmtree(sub);
+	}
+	if (d)
+		closedir(d);
+}
+
+/* From here on no exec begins; those under way are killed, for CRIU cannot save processes that came from outside. */
+static int begin(struct smg_real *rt, struct smg_container *c, struct smg_err *err)
+{
+	struct smg_containers *t = &rt->table;
+	bool busy;
+	int left;
+
+	pthread_mutex_lock(&t->lock);
+	busy = c->dumping;
+	c->dumping = true;
+	pthread_mutex_unlock(&t->lock);
+	if (busy)
+		return smg_fail(err, SMG_EBUSY, "%s is being saved already", c->id);
+	do {
+		kill_execs(c->cgroup_dir); /* those of a daemon before us, too */
+		pthread_mutex_lock(&t->lock);
+		left = c->execs;
+		pthread_mutex_unlock(&t->lock);
+		if (left > 0)
+			smg_sleep_ms(10);
+	} while (left > 0);
+	return 0;
+}
+
+/* FACTS: a dump under a frozen ancestor hangs, and killing that dump kills the container. So it is not begun. */
+static int check_ancestors(const struct smg_container *c, struct smg_err *err)
+{
+	SMG_AUTOFREE char *frozen = *c->cgroup_dir ? smg_cgroup_frozen_ancestor(c->cgroup_dir) : NULL;
+
+	if (!frozen)
+		return 0;
+	return smg_fail(err, SMG_EBUSY, "it cannot be saved while the cgroup above it is frozen: %s", frozen);
+}
+
+static int make_images_dir(const char *dir, struct smg_err *err)
+{
+	if (smg_rmtree(dir, err) < 0 || smg_mkdirs(dir, 0700, err) < 0)
+		return -1;
+	return chmod(dir, 0700) < 0 ? smg_fail_errno(err, "%s", dir) : 0;
+}
+
+static int checkpoint(struct smg_real *rt, const struct smg_container *c, const char *images_dir, struct smg_err *err)
+{
+	SMG_AUTOFREE char *work = smg_xasprintf("%s/work", c->bundle);
+	SMG_AUTOFREE char *log = smg_xasprintf("%s/dump.log", work);
+	const char *argv[] = {"runc", "--root", rt->runc_root, "checkpoint", "--image-path", images_dir, "--work-path", work,
+		"--ext-unix-sk", "--file-locks", c->id, NULL};
+	/* No timeout: CRIU bounds the collecting of processes itself, and a dump that is killed leaves int3 in the container. */
+	struct smg_run r = {.argv = argv};
+	SMG_AUTOFREE char *said = NULL;
+	int status;
+
+	unlink(log);
+	if (smg_run(&r, &status, &said, err) < 0)
+		return -1;
+	if (status == 0)
+		return 0;
+	said[strcspn(said, "\n")] = '\0';
+	return smg_criu_reason_file(log, said, err);
+}
+
+/* Before CRIU does: it looks only every 100 ms whether all have stopped, and cannot say which does not. */
+static int stop(const struct smg_container *c, struct smg_err *err)
+{
+	return *c->cgroup_dir ? smg_cgroup_freeze(c->cgroup_dir, true, 10000, err) : 0;
+}
+
+/* The container runs on, as it did before. */
+static int failed(struct smg_real *rt, struct smg_container *c, const char *images_dir, struct smg_err *err)
+{
+	SMG_AUTOFREE char *mark = smg_xasprintf("%s/dumping", c->bundle);
+	bool gone = smg_pidfd_ended(c->init_fd, 0);
+
+	if (!gone) {
+		unlink(mark);
+		if (*c->cgroup_dir)
+			smg_cgroup_freeze(c->cgroup_dir, false, 10000, NULL);
+		else
+			smg_real_runc(rt, (const char *[]){"resume", c->id, NULL}, 10000, NULL);
+		gone = smg_pidfd_ended(c->init_fd, 0);
+	}
+	smg_rmtree(images_dir, NULL);
+	if (gone) {
+		smg_containers_wait_gone(&rt->table, c, SHIM_END_MS);
+		smg_fail(err, SMG_ENOENT, "%s ended while it was being saved", c->id);
+	}
+	smg_containers_dump_ended(&rt->table, c, true);
+	return -1;
+}
+
+static int finish(struct smg_real *rt, struct smg_container *c, const char *images_dir, int64_t *bytes, struct smg_err *err)
+{
+	int rc = 0;
+
+	if (!smg_containers_wait_gone(&rt->table, c, SHIM_END_MS)) {
+		/* Its output since the last write is lost, its memory is not: the images are complete. */
+		smg_warn("%s: the shim does not end after the checkpoint; it is killed", c->id);
+		if (smg_proc_alive(c->shim.pid, c->shim.start))
+			kill(c->shim.pid, SIGKILL);
+	}
+	/* Whatever the disk says, the processes are gone: this is no "failed, and runs on", so only a broken disk fails here. */
+	rc = smg_sync_tree(images_dir, err);
+	*bytes = smg_tree_bytes(images_dir);
+	smg_containers_forget(&rt->table, c);
+	return rc;
+}
+
+int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err)
+{
+	struct smg_real *rt = ctx;
+	struct smg_container *c = smg_containers_get(&rt->table, id, err);
+	SMG_AUTOFREE char *mark = NULL;
+	int rc;
+
+	if (!c)
+		return -1;
+	rc = begin(rt, c, err);
+	if (rc < 0) {
+		smg_containers_put(&rt->table, c);
+		return -1;
+	}
+	mark = smg_xasprintf("%s/dumping", c->bundle);
+	if (check_ancestors(c, err) < 0 || make_images_dir(images_dir, err) < 0 || smg_write_file(mark, "", 0, 0600, err) < 0 ||
+		stop(c, err) < 0 || checkpoint(rt, c, images_dir, err) < 0)
+		rc = failed(rt, c, images_dir, err);
+	else
+		rc = finish(rt, c, images_dir, bytes, err);
+	smg_containers_put(&rt->table, c);
+	return rc;
+}

@@ -1,0 +1,147 @@
+/*
+ * config.json: the job's uid and groups, no capability anywhere, no_new_privs, and nothing a user wrote but the command,
+ * the environment, the working directory and the targets of volumes.
+ *
+ * There is no seccomp filter: a container may do what its user may do on the node anyway, in the job's own script and
+ * with the same uid, so a filter would guard nothing, and io_uring and friends would fail for no reason that a user sees.
+ */
+#include "runtime/oci.h"
+
+#include "base/util.h"
+
+#include <string.h>
+
+json_t *smg_oci_strings(char *const *v)
+{
+	json_t *a = json_array();
+
+	for (; v && *v; v++)
+		json_array_append_new(a, json_string(*v));
+	return a;
+}
+
+const char *smg_oci_path(char *const *environment)
+{
+	for (; environment && *environment; environment++)
+		if (!strncmp(*environment, "PATH=", 5))
+			return *environment + 5;
+	return SMG_DEFAULT_PATH;
+}
+
+static json_t *env_json(char *const *environment)
+{
+	json_t *env = smg_oci_strings(environment);
+	bool path = false;
+
+	for (; environment && *environment; environment++)
+		path = path || !strncmp(*environment, "PATH=", 5);
+	if (!path)
+		json_array_append_new(env, json_string("PATH=" SMG_DEFAULT_PATH));
+	return env; /* HOME, where it is not given, runc takes from the image's passwd */
+}
+
+static json_t *capabilities_json(void)
+{
+	return json_pack("{s:[], s:[], s:[], s:[], s:[]}", "bounding", "effective", "inheritable", "permitted", "ambient");
+}
+
+static json_t *process_json(const struct smg_launch *l)
+{
+	const struct smg_service *s = l->service;
+	json_t *gids = json_array();
+
+	for (int i = 0; i < l->owner->n_groups; i++)
+		json_array_append_new(gids, json_integer(l->owner->groups[i]));
+	/* oomScoreAdj: the daemon's own protection from the OOM killer is not for its users. */
+	return json_pack("{s:b, s:{s:I, s:I, s:o, s:i}, s:o, s:o, s:s, s:o, s:b, s:i}", "terminal", 0, "user", "uid",
+		(json_int_t)l->owner->uid, "gid", (json_int_t)l->owner->gid, "additionalGids", gids, "umask", 022, "args",
+		smg_oci_strings(s->command), "env", env_json(s->environment), "cwd", s->working_dir ? s->working_dir : "/",
+		"capabilities", capabilities_json(), "noNewPrivileges", 1, "oomScoreAdj", 0);
+}
+
+static void add_mount(json_t *mounts, const char *target, const char *type, const char *source, json_t *options)
+{
+	json_array_append_new(mounts,
+		json_pack("{s:s, s:s, s:s, s:o}", "destination", target, "type", type, "source", source, "options", options));
+}
+
+void smg_oci_add_bind(json_t *config, const char *source, const char *target, bool read_only)
+{
+	json_t *options = json_pack("[s, s, s, s]", "bind", "nosuid", "nodev", "rprivate");
+
+	if (read_only)
+		json_array_append_new(options, json_string("ro"));
+	add_mount(json_object_get(config, "mounts"), target, "bind", source, options);
+}
+
+static json_t *system_mounts(void)
+{
+	json_t *m = json_array();
+
+	add_mount(m, "/proc", "proc", "proc", json_pack("[s, s, s]", "nosuid", "noexec", "nodev"));
+	add_mount(m, "/dev", "tmpfs", "tmpfs", json_pack("[s, s, s, s]", "nosuid", "strictatime", "mode=755", "size=65536k"));
+	add_mount(m, "/dev/pts", "devpts", "devpts",
+		json_pack("[s, s, s, s, s]", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"));
+	/* Half of the memory by the kernel's default, as on the node itself: MPI and shared-memory loaders need more than 64 MB. */
+	add_mount(m, "/dev/shm", "tmpfs", "shm", json_pack("[s, s, s, s]", "nosuid", "noexec", "nodev", "mode=1777"));
+	add_mount(m, "/dev/mqueue", "mqueue", "mqueue", json_pack("[s, s, s]", "nosuid", "noexec", "nodev"));
+	add_mount(m, "/sys", "sysfs", "sysfs", json_pack("[s, s, s, s]", "nosuid", "noexec", "nodev", "ro"));
+	return m;
+}
+
+static json_t *namespaces_json(enum smg_network network)
+{
+	json_t *ns = json_pack("[{s:s}, {s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "uts", "type", "mount");
+
+	if (network == SMG_NET_NONE)
+		json_array_append_new(ns, json_pack("{s:s}", "type", "network"));
+	return ns;
+}
+
+static json_t *linux_json(const struct smg_launch *l)
+{
+	static const char *const folders[] = {"/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware"};
+	json_t *masked = json_pack("[s, s, s, s, s, s]", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+		"/proc/timer_stats", "/proc/sched_debug");
+	json_t *readonly = json_pack("[s, s, s, s, s]", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger");
+
+	/*
+	 * Together the paths that `runc spec` hides and write-protects. Each hidden folder is a tmpfs, of which CRIU makes a
+	 * tar archive at every dump; they hide from a user what he sees on the node anyway, so only uid 0 pays for it.
+	 */
+	for (size_t i = 0; l->owner->uid == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
+		json_array_append_new(masked, json_string(folders[i]));
+	return json_pack("{s:s, s:{s:[{s:b, s:s}]}, s:o, s:o, s:o, s:s}", "cgroupsPath", l->cgroup, "resources", "devices", "allow",
+		0, "access", "rwm", "namespaces", namespaces_json(l->service->network), "maskedPaths", masked, "readonlyPaths",
+		readonly, "rootfsPropagation", "private");
+}
+
+json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
+{
+	SMG_AUTOFREE char *rootfs = smg_xasprintf("%s/rootfs", bundle);
+	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
+	json_t *config = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process",
+		process_json(l), "root", "path", rootfs, "readonly", 0, "hostname", l->service->name, "mounts", system_mounts(),
+		"linux", linux_json(l), "annotations", "org.criu.config", conf);
+
+	for (size_t i = 0; i < l->service->n_mounts; i++) {
+		SMG_AUTOFREE char *source = smg_xasprintf("%s/v%zu", bundle, i);
+
+		smg_oci_add_bind(config, source, l->service->mounts[i].target, l->service->mounts[i].read_only);
+	}
+	return config;
+}
+
+/*
+ * ghost-limit: deleted files that are still open go into the images whole, up to this size. tcp-close: with the host's
+ * network the node's address stays behind, so an established connection cannot live on: it is closed at the restore, and
+ * the process sees its end. A private network moves with the container, its connections too. manage-cgroups: the images name
+ * the cgroup of the node that they come from, which CRIU would make again here; left alone, what it restores stays in the one
+ * that runc puts CRIU itself into, which is ours.
+ */
+const char *smg_oci_criu_conf(enum smg_network network)
+{
+	if (network == SMG_NET_NONE)
+		return "ghost-limit 1G\ntcp-established\nskip-in-flight\nlink-remap\nmanage-cgroups=ignore\n";
+	return "ghost-limit 1G\ntcp-close\nskip-in-flight\nlink-remap\nmanage-cgroups=ignore\n";
+}

@@ -1,0 +1,23 @@
+/* The OCI configuration of a container: always written by us, from a validated spec. Pure. */
+#ifndef SMG_RUNTIME_OCI_H
+#define SMG_RUNTIME_OCI_H
+
+#include "runtime/runtime.h"
+
+#include <jansson.h>
+
+#define SMG_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* config.json; bundle: the folder with rootfs/, v0, v1, ... and criu.conf. New reference. */
+json_t *smg_oci_config(const struct smg_launch *l, const char *bundle);
+/* One more bind mount, for a mount that came along below a volume. */
+void smg_oci_add_bind(json_t *config, const char *source, const char *target, bool read_only);
+/* What CRIU is told beyond runc's own options (runc names the file to it): dump and restore alike. Static. */
+const char *smg_oci_criu_conf(enum smg_network network);
+
+/* PATH from an environment, or the default. Borrowed. */
+const char *smg_oci_path(char *const *environment);
+/* A JSON array of the strings; new reference. */
+json_t *smg_oci_strings(char *const *v);
+
+#endif

@@ -1,0 +1,29 @@
+/* Shared by the files of the real runtime. */
+#ifndef SMG_RUNTIME_REAL_H
+#define SMG_RUNTIME_REAL_H
+
+#include "base/err.h"
+#include "runtime/containers.h"
+#include "runtime/runtime.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct smg_real {
+	char *run_dir, *runc_root, *shim_path;
+	struct smg_containers table;
+};
+
+char *smg_real_bundle(const struct smg_real *rt, const char *id);
+/* runc --root ... ARGS; an exit status other than 0 is an error. */
+int smg_real_runc(const struct smg_real *rt, const char *const *args, int timeout_ms, struct smg_err *err);
+int smg_real_cleanup(struct smg_real *rt, const char *id, struct smg_err *err);
+
+int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err);
+/* CRIU's last word in dump.log. */
+bool smg_real_dump_finished(const char *log);
+/* Waits for a `runc checkpoint` of the container that a daemon before us began. */
+void smg_real_wait_checkpoint(const char *id);
+bool smg_real_init_alive(const struct smg_shim *shim);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * Containers on this node: start, freeze, dump, restore, exec, kill, as a small vtable: the real one (runc, CRIU, overlayfs,
+ * one shim a container) and a fake beside it. Calls block; several may run at once for different containers.
+ */
+#ifndef SMG_RUNTIME_RUNTIME_H
+#define SMG_RUNTIME_RUNTIME_H
+
+#include "base/err.h"
+#include "workflow/spec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct smg_owner {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[64]; /* supplementary, as the job's own process has them */
+	int n_groups;
+	pid_t client; /* the user's `smigrate run`: its mount namespace is where bind sources are looked up */
+	int64_t client_start;
+};
+
+/* What is started or restored. All strings are borrowed for the call. */
+struct smg_launch {
+	const char *id;	 /* container id, unique on the node: [a-zA-Z0-9_.-]{1,200} */
+	const char *dir; /* the service's own folder on plain storage (0700 root): upper/ work/ images/ partial.1 partial.2 */
+	const struct smg_service *service;
+	const struct smg_owner *owner;
+	const char *cgroup; /* path of the container's cgroup, as runc's cgroupsPath */
+	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
+	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
+	bool restore;	    /* from dir/images instead of starting the command */
+};
+
+struct smg_shim {
+	pid_t pid;     /* of the shim, a process that outlives the daemon */
+	int64_t start; /* its start time: smg_proc_start */
+	pid_t init;    /* the container's first process, in the daemon's pid namespace */
+};
+
+struct smg_runtime {
+	const struct smg_runtime_ops *ops;
+	void *ctx;
+};
+
+#define SMG_STATUS_UNKNOWN (-1)
+#define SMG_STATUS_DUMPED                                                                                                          \
+	(-2) /* from adopt: a checkpoint ended well while no daemon looked; its images are complete, not yet flushed */
+
+/* Called when a container has ended and all its output is written, from the runtime's own thread or, for one that ended
+ * under a dump or a launch, from that call's; never with a lock held. It may come before launch has returned. status: exit code or
+ * 128 + signal; -1: not known, because the shim was killed (the container is dead then, too); reason in words or "". */
+typedef void smg_exit_fn(void *arg, const char *id, int status, const char *reason);
+
+struct smg_runtime_ops {
+	/* Mounts the root file system, writes config.json, starts the shim and returns when the container runs.
+	 * On error nothing is left but dir. Errors in words a user can act on: the missing image, command or volume source
+	 * (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore the cause from restore.log. */
+	int (*launch)(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err);
+	/* After a restart of the daemon: watch again. shim->pid 0: launched by a daemon that died before launch returned; it is
+	 * waited for until it is up or has failed, and *shim is filled in. SMG_ENOENT: the shim is gone, or it never came up:
+	 * *status is what it left, SMG_STATUS_DUMPED, or SMG_STATUS_UNKNOWN (whatever lived on was killed). Waits for a checkpoint
+	 * that the daemon before began. No on_exit then. */
+	int (*adopt)(void *ctx, const char *id, struct smg_shim *shim, int *status, struct smg_err *err);
+	/* Stops and continues all processes, by the cgroup. Freezing twice is success. */
+	int (*freeze)(void *ctx, const char *id, struct smg_err *err);
+	int (*thaw)(void *ctx, const char *id, struct smg_err *err);
+	/*
+	 * Checkpoints a container (frozen or not) into images_dir (made anew). Success: its processes are gone, its output is
+	 * written, dir/partial.1 and .2 hold what came after the last newline, images are flushed to disk, *bytes is their size;
+	 * on_exit is NOT called (and no exec may run meanwhile: one under way is killed and ends with SMG_EBUSY). Failure: the
+	 * container goes on RUNNING (thawed), images_dir is removed, err says why in words ("it holds an io_uring, which CRIU
+	 * cannot save"); SMG_EUNSUP where trying again cannot help, SMG_ENOSPC, SMG_ENOENT when it ended meanwhile (on_exit has
+	 * been called); SMG_EBUSY when a cgroup above is frozen: nothing was tried. No timeout: a dump that is killed kills the
+	 * container.
+	 */
+	int (*dump)(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err);
+	/* Runs argv inside as the container's user. *status as smg_run. At timeout all that it started is killed: SMG_ETIME. */
+	int (*exec)(void *ctx, const char *id, char *const *argv, int timeout_ms, int *status, struct smg_err *err);
+	int (*kill)(void *ctx, const char *id, int signo,
+		struct smg_err *err); /* signo 9 kills every process in it; gone already: success */
+	/* Unmounts and removes what launch made outside dir. Kills what still runs. Repeatable. */
+	int (*cleanup)(void *ctx, const char *id, struct smg_err *err);
+};
+
+/* The real one. run_dir: bundles and runc's state (tmpfs). Starts one thread. */
+int smg_runtime_open(
+	const char *run_dir, const char *shim_path, smg_exit_fn *on_exit, void *arg, struct smg_runtime *out, struct smg_err *err);
+/* Ends the thread and frees; containers and shims live on. For tests and a daemon's orderly end. */
+void smg_runtime_close(struct smg_runtime *rt);
+/* Checks once that runc and CRIU are there and recent enough; the message says what to install. */
+int smg_runtime_check(struct smg_err *err);
+
+/* For unit tests there is a fake: runtime/runtime_fake.h. */
+
+/* The cgroup for a job's containers: found from /proc/PID/cgroup of one of the job's processes, cut at the job_<id> component,
+ * with "/smigrate" appended; "/smigrate/job_<id>" where Slurm keeps none. Writes into out (size n). */
+int smg_job_cgroup(pid_t pid, uint32_t job, char *out, size_t n, struct smg_err *err);
+/* Removes the (empty) cgroup, its children and the job_<id> above it if that is empty too. Never kills. */
+void smg_job_cgroup_remove(const char *cgroup);
+
+#endif

@@ -1,0 +1,331 @@
+/* Containers in memory. */
+#include "runtime/runtime_fake.h"
+
+#include "base/util.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_RULES 32
+
+struct fake_container {
+	char *id;
+	enum smg_fake_state state;
+	pid_t pid;
+	struct fake_container *next;
+};
+
+struct rule {
+	char op[16], id[208];
+	int code, times; /* of a failure */
+	int delay_ms;
+	int exec_status;
+};
+
+struct fake {
+	pthread_mutex_t lock;
+	struct fake_container *head;
+	struct rule rules[MAX_RULES];
+	int n_rules;
+	char *log;
+	bool obeys;
+	pid_t last_pid;
+	smg_exit_fn *on_exit;
+	void *arg;
+};
+
+static struct fake_container *find(struct fake *f, const char *id)
+{
+	struct fake_container *c;
+
+	for (c = f->head; c && strcmp(c->id, id) != 0; c = c->next)
+		;
+	return c;
+}
+
+static bool matches(const struct rule *r, const char *op, const char *id)
+{
+	return !strcmp(r->op, op) && (!*r->id || !strcmp(r->id, id));
+}
+
+/* What every call begins with: the log, the delay, the failure that is due. */
+static int enter(struct fake *f, const char *op, const char *id, struct smg_err *err)
+{
+	int delay = 0, code = 0;
+	char *log;
+
+	pthread_mutex_lock(&f->lock);
+	log = smg_xasprintf("%s%s %s\n", f->log, op, id);
+	free(f->log);
+	f->log = log;
+	for (int i = 0; i < f->n_rules; i++) {
+		struct rule *r = &f->rules[i];
+
+		if (!matches(r, op, id))
+			continue;
+		delay += r->delay_ms;
+		if (!code && r->times > 0) {
+			r->times--;
+			code = r->code;
+		}
+	}
+	pthread_mutex_unlock(&f->lock);
+	if (delay)
+		smg_sleep_ms(delay);
+	return code ? smg_fail(err, code, "fake failure of %s %s", op, id) : 0;
+}
+
+/* Takes it out of the list; true if it was there. */
+static bool drop(struct fake *f, const char *id)
+{
+	struct fake_container *c;
+
+	pthread_mutex_lock(&f->lock);
+	for (struct fake_container **p = &f->head; (c = *p) != NULL; p = &c->next) {
+		if (!strcmp(c->id, id)) {
+			*p = c->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&f->lock);
+	if (!c)
+		return false;
+	free(c->id);
+	free(c);
+	return true;
+}
+
+static int missing(const char *id, struct smg_err *err)
+{
+	return smg_fail(err, SMG_ENOENT, "no container %s runs here", id);
+}
+
+static int fake_launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct fake_container *c;
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images/inventory.img", l->dir);
+
+	if (enter(f, l->restore ? "restore" : "launch", l->id, err) < 0)
+		return -1;
+	if (l->restore && access(images, F_OK) < 0)
+		return smg_fail(err, SMG_ENOENT, "there are no images in %s/images", l->dir);
+	pthread_mutex_lock(&f->lock);
+	if (find(f, l->id)) {
+		pthread_mutex_unlock(&f->lock);
+		return smg_fail(err, SMG_EBUSY, "%s runs already", l->id);
+	}
+	c = smg_xcalloc(1, sizeof(*c));
+	c->id = smg_xstrdup(l->id);
+	c->state = SMG_FAKE_RUNNING;
+	c->pid = ++f->last_pid;
+	c->next = f->head;
+	f->head = c;
+	*out = (struct smg_shim){.pid = c->pid, .start = 1, .init = c->pid};
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
+static int fake_adopt(void *ctx, const char *id, struct smg_shim *shim, int *status, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	*status = SMG_STATUS_UNKNOWN;
+	if (enter(f, "adopt", id, err) < 0)
+		return -1;
+	if (smg_fake_state(&(struct smg_runtime){NULL, f}, id) == SMG_FAKE_NONE)
+		return missing(id, err);
+	if (shim->pid <= 0)
+		*shim = (struct smg_shim){.pid = 1, .start = 1, .init = 1};
+	return 0;
+}
+
+static int set_state(struct fake *f, const char *id, enum smg_fake_state state, struct smg_err *err)
+{
+	struct fake_container *c;
+
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	if (c)
+		c->state = state;
+	pthread_mutex_unlock(&f->lock);
+	return c ? 0 : missing(id, err);
+}
+
+static int fake_freeze(void *ctx, const char *id, struct smg_err *err)
+{
+	return enter(ctx, "freeze", id, err) < 0 ? -1 : set_state(ctx, id, SMG_FAKE_FROZEN, err);
+}
+
+static int fake_thaw(void *ctx, const char *id, struct smg_err *err)
+{
+	return enter(ctx, "thaw", id, err) < 0 ? -1 : set_state(ctx, id, SMG_FAKE_RUNNING, err);
+}
+
+static int fake_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	SMG_AUTOFREE char *image = smg_xasprintf("%s/inventory.img", images_dir);
+
+	if (enter(f, "dump", id, err) < 0) {
+		smg_rmtree(images_dir, NULL);
+		set_state(f, id, SMG_FAKE_RUNNING, NULL);
+		return -1;
+	}
+	if (smg_rmtree(images_dir, err) < 0 || smg_mkdirs(images_dir, 0700, err) < 0 ||
+		smg_write_file(image, id, strlen(id), 0600, err) < 0)
+		return -1;
+	*bytes = (int64_t)strlen(id);
+	return drop(f, id) ? 0 : missing(id, err);
+}
+
+static int fake_exec(void *ctx, const char *id, char *const *argv, int timeout_ms, int *status, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	(void)argv;
+	(void)timeout_ms;
+	if (enter(f, "exec", id, err) < 0)
+		return -1;
+	if (smg_fake_state(&(struct smg_runtime){NULL, f}, id) == SMG_FAKE_NONE)
+		return missing(id, err);
+	*status = 0;
+	pthread_mutex_lock(&f->lock);
+	for (int i = 0; i < f->n_rules; i++)
+		if (matches(&f->rules[i], "exec", id) && f->rules[i].exec_status)
+			*status = f->rules[i].exec_status;
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
+static int fake_kill(void *ctx, const char *id, int signo, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	if (enter(f, "kill", id, err) < 0)
+		return -1;
+	if ((f->obeys || signo == SIGKILL) && drop(f, id))
+		f->on_exit(f->arg, id, 128 + signo, "");
+	return 0;
+}
+
+static int fake_cleanup(void *ctx, const char *id, struct smg_err *err)
+{
+	if (enter(ctx, "cleanup", id, err) < 0)
+		return -1;
+	drop(ctx, id);
+	return 0;
+}
+
+static const struct smg_runtime_ops fake_ops = {
+	.launch = fake_launch,
+	.adopt = fake_adopt,
+	.freeze = fake_freeze,
+	.thaw = fake_thaw,
+	.dump = fake_dump,
+	.exec = fake_exec,
+	.kill = fake_kill,
+	.cleanup = fake_cleanup,
+};
+
+int smg_fake_runtime(smg_exit_fn *on_exit, void *arg, struct smg_runtime *out)
+{
+	struct fake *f = smg_xcalloc(1, sizeof(*f));
+
+	pthread_mutex_init(&f->lock, NULL);
+	f->on_exit = on_exit;
+	f->arg = arg;
+	f->obeys = true;
+	f->log = smg_xstrdup("");
+	f->last_pid = 1000;
+	*out = (struct smg_runtime){&fake_ops, f};
+	return 0;
+}
+
+void smg_fake_runtime_free(struct smg_runtime *rt)
+{
+	struct fake *f = rt->ctx;
+
+	while (f->head)
+		drop(f, f->head->id);
+	pthread_mutex_destroy(&f->lock);
+	free(f->log);
+	free(f);
+	*rt = (struct smg_runtime){0};
+}
+
+static void add_rule(struct smg_runtime *rt, const char *op, const char *id, struct rule r)
+{
+	struct fake *f = rt->ctx;
+
+	snprintf(r.op, sizeof(r.op), "%s", op);
+	snprintf(r.id, sizeof(r.id), "%s", id ? id : "");
+	pthread_mutex_lock(&f->lock);
+	if (f->n_rules < MAX_RULES)
+		f->rules[f->n_rules++] = r;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_fake_fail(struct smg_runtime *rt, const char *op, const char *id, int code, int times)
+{
+	add_rule(rt, op, id, (struct rule){.code = code, .times = times});
+}
+
+void smg_fake_delay(struct smg_runtime *rt, const char *op, int ms)
+{
+	add_rule(rt, op, NULL, (struct rule){.delay_ms = ms});
+}
+
+void smg_fake_exec_status(struct smg_runtime *rt, const char *id, int status)
+{
+	struct fake *f = rt->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	for (int i = 0; i < f->n_rules; i++)
+		if (!strcmp(f->rules[i].op, "exec") && !strcmp(f->rules[i].id, id ? id : ""))
+			f->rules[i].exec_status = 0;
+	pthread_mutex_unlock(&f->lock);
+	if (status)
+		add_rule(rt, "exec", id, (struct rule){.exec_status = status});
+}
+
+bool smg_fake_end(struct smg_runtime *rt, const char *id, int status, const char *reason)
+{
+	struct fake *f = rt->ctx;
+
+	if (smg_fake_state(rt, id) != SMG_FAKE_RUNNING || !drop(f, id))
+		return false;
+	f->on_exit(f->arg, id, status, reason);
+	return true;
+}
+
+void smg_fake_obeys(struct smg_runtime *rt, bool obeys)
+{
+	((struct fake *)rt->ctx)->obeys = obeys;
+}
+
+enum smg_fake_state smg_fake_state(struct smg_runtime *rt, const char *id)
+{
+	struct fake *f = rt->ctx;
+	const struct fake_container *c;
+	enum smg_fake_state state;
+
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	state = c ? c->state : SMG_FAKE_NONE;
+	pthread_mutex_unlock(&f->lock);
+	return state;
+}
+
+char *smg_fake_log(struct smg_runtime *rt)
+{
+	struct fake *f = rt->ctx;
+	char *copy;
+
+	pthread_mutex_lock(&f->lock);
+	copy = smg_xstrdup(f->log);
+	pthread_mutex_unlock(&f->lock);
+	return copy;
+}

@@ -1,0 +1,30 @@
+/*
+ * The fake runtime: containers in memory, which run until a test ends them, and failures at named points. It keeps the
+ * real one's promises: images are a folder with a file in it, a failed dump leaves the container running, and so on.
+ */
+#ifndef SMG_RUNTIME_RUNTIME_FAKE_H
+#define SMG_RUNTIME_RUNTIME_FAKE_H
+
+#include "runtime/runtime.h"
+
+enum smg_fake_state { SMG_FAKE_NONE, SMG_FAKE_RUNNING, SMG_FAKE_FROZEN };
+
+int smg_fake_runtime(smg_exit_fn *on_exit, void *arg, struct smg_runtime *out);
+void smg_fake_runtime_free(struct smg_runtime *rt);
+
+/* The next `times` calls of op ("launch", "restore", "adopt", "freeze", "thaw", "dump", "exec", "kill", "cleanup") for id (NULL:
+ * any) fail with the code and "fake failure". */
+void smg_fake_fail(struct smg_runtime *rt, const char *op, const char *id, int code, int times);
+/* Each call of op takes that long, so that a test can look into the middle of it. */
+void smg_fake_delay(struct smg_runtime *rt, const char *op, int ms);
+/* What exec answers from now on for id (NULL: any). */
+void smg_fake_exec_status(struct smg_runtime *rt, const char *id, int status);
+/* It ends by itself: on_exit is called from here. False if it does not run. A frozen one cannot. */
+bool smg_fake_end(struct smg_runtime *rt, const char *id, int status, const char *reason);
+/* Whether a signal other than SIGKILL ends a container, with 128 + signo; true unless set. */
+void smg_fake_obeys(struct smg_runtime *rt, bool obeys);
+enum smg_fake_state smg_fake_state(struct smg_runtime *rt, const char *id);
+/* "launch a", "dump a", ... one a line, in the order in which the calls began; the caller frees. */
+char *smg_fake_log(struct smg_runtime *rt);
+
+#endif

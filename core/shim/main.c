@@ -1,0 +1,372 @@
+/*
+ * smigrate-shim BUNDLE: one container's keeper, so that the daemon may be restarted or die without touching containers.
+ *
+ * Descriptors (smg_spawn_detached gives them): 3 where to say how the start went, 4 and 5 the job's stdout and stderr,
+ * 6 the mount namespace of the job's `smigrate run`. It makes the container's mounts in a mount namespace of its own, has
+ * runc start or restore the container, becomes the parent of its first process, carries its output, and leaves its exit
+ * status in BUNDLE/exit once all output is written. If BUNDLE/dumping is there when the first process is killed, that was a
+ * checkpoint: output that is not written is kept for the restore.
+ */
+#include "base/log.h"
+#include "base/net.h"
+#include "base/util.h"
+#include "runtime/cgroup.h"
+#include "runtime/creds.h"
+#include "runtime/criu_log.h"
+#include "runtime/netns.h"
+#include "runtime/plan.h"
+#include "runtime/relay.h"
+#include "runtime/rootfs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FD_SYNC = 3, FD_OUT, FD_ERR, FD_CLIENT_NS };
+
+#define LINGER_MS 2000 /* for output that somebody outside holds open, and at a checkpoint for a job's reader who is slow */
+
+extern char **environ;
+
+struct shim {
+	struct smg_plan plan;
+	struct smg_relay relay;
+	int sigfd;
+	pid_t init;
+	int status; /* of init, once it is reaped: as wait gives it */
+	bool reaped;
+	bool dumped;
+	int64_t linger; /* steady clock: how long output is waited for after the end */
+};
+
+static void tell(json_t *msg)
+{
+	SMG_AUTOFREE char *text = json_dumps(msg, JSON_COMPACT);
+
+	if (text && smg_write_full(FD_SYNC, text, strlen(text)) < 0)
+		smg_debug("the daemon did not wait for the start");
+	close(FD_SYNC);
+	json_decref(msg);
+}
+
+static char *in_bundle(const struct shim *s, const char *name)
+{
+	return smg_xasprintf("%s/%s", s->plan.bundle, name);
+}
+
+static int write_config(const struct shim *s, const json_t *config, struct smg_err *err)
+{
+	SMG_AUTOFREE char *path = in_bundle(s, "config.json");
+
+	if (json_dump_file(config, path, JSON_INDENT(1)) < 0)
+		return smg_fail(err, SMG_ESYS, "cannot write %s", path);
+	return 0;
+}
+
+/* The names are the image's, and the file is read by root: so nothing but plain letters gets into it. */
+static bool plain_name(const char *name)
+{
+	return name[0] != '.' && name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] == '\0' &&
+	       strcmp(name, "proc") != 0 && strcmp(name, "sys") != 0 && strcmp(name, "dev") != 0;
+}
+
+/*
+ * On an overlay the kernel gives CRIU no handle for what an inotify watches, so it has to look for the file: everywhere.
+ * It does so only for containers that hold an inotify; usr, the largest, comes last.
+ */
+static int add_scan_paths(const struct shim *s, struct smg_err *err)
+{
+	SMG_AUTOFREE char *conf = in_bundle(s, "criu.conf");
+	SMG_AUTOFREE char *rootfs = in_bundle(s, "rootfs");
+	FILE *f = fopen(conf, "ae");
+	DIR *d = opendir(rootfs);
+	struct dirent *e;
+	bool usr = false;
+
+	while (f && d && (e = readdir(d)) != NULL) {
+		if (e->d_type != DT_DIR || !plain_name(e->d_name))
+			continue;
+		if (!strcmp(e->d_name, "usr"))
+			usr = true;
+		else
+			fprintf(f, "irmap-scan-path /%s\n", e->d_name);
+	}
+	if (f && usr)
+		fprintf(f, "irmap-scan-path /usr\n");
+	if (d)
+		closedir(d);
+	if (!f || fclose(f) != 0)
+		return smg_fail_errno(err, "%s", conf);
+	return 0;
+}
+
+static int make_mounts(struct shim *s, struct smg_err *err)
+{
+	SMG_AUTOFREE char *path = in_bundle(s, "config.json");
+	SMG_AUTOJSON json_t *config = json_load_file(path, 0, NULL);
+
+	if (!config)
+		return smg_fail(err, SMG_ESYS, "cannot read %s", path);
+	if (smg_netns_private(config, err) < 0 || smg_rootfs_private(err) < 0 ||
+		smg_rootfs_mount(&s->plan, FD_CLIENT_NS, config, err) < 0)
+		return -1;
+	if (!s->plan.restore && smg_rootfs_check_command(&s->plan, err) < 0)
+		return -1;
+	return add_scan_paths(s, err) < 0 ? -1 : write_config(s, config, err);
+}
+
+/* smg_run would wait for the end of stderr, which the container keeps; and here no thread makes fork a danger. */
+static int spawn_runc(char *const *argv, int out, int errfd, pid_t *pid)
+{
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int rc;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&fa, out, 1);
+	posix_spawn_file_actions_adddup2(&fa, errfd, 2);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	rc = posix_spawnp(pid, argv[0], &fa, &attr, argv, environ);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&fa);
+	return rc;
+}
+
+static char **runc_argv(const struct shim *s)
+{
+	SMG_AUTOFREE char *log = in_bundle(s, "runc.log");
+	SMG_AUTOFREE char *pid = in_bundle(s, "pid");
+	SMG_AUTOFREE char *work = in_bundle(s, "work");
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", s->plan.dir);
+	const char *common[] = {"runc", "--root", s->plan.runc_root, "--log", log, s->plan.restore ? "restore" : "run", "--detach",
+		"--bundle", s->plan.bundle, "--pid-file", pid, NULL};
+	const char *restore[] = {"--image-path", images, "--work-path", work, "--ext-unix-sk", "--file-locks", NULL};
+	char **argv = NULL;
+
+	for (const char **a = common; *a; a++)
+		smg_strv_add(&argv, *a);
+	for (const char **a = restore; s->plan.restore && *a; a++)
+		smg_strv_add(&argv, *a);
+	smg_strv_add(&argv, s->plan.id);
+	return argv;
+}
+
+/* runc writes its error to stderr, which is the container's pipe here; nothing else has been written to it then. */
+static int start_failed(const struct shim *s, int said, struct smg_err *err)
+{
+	char text[2048] = "";
+	ssize_t n;
+
+	fcntl(said, F_SETFL, O_NONBLOCK);
+	n = read(said, text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	if (s->plan.restore) {
+		SMG_AUTOFREE char *log = in_bundle(s, "work/restore.log");
+
+		return smg_criu_reason_file(log, text, err);
+	}
+	return smg_fail(err, SMG_ESYS, "runc: %s", *text ? text : "it failed without a word");
+}
+
+static int read_init(struct shim *s, struct smg_err *err)
+{
+	SMG_AUTOFREE char *path = in_bundle(s, "pid");
+	SMG_AUTOFREE char *text = NULL;
+
+	if (smg_read_file(path, 32, &text, NULL, err) < 0)
+		return -1;
+	s->init = atoi(text);
+	return s->init > 0 ? 0 : smg_fail(err, SMG_ESYS, "%s holds no process id", path);
+}
+
+/* Runs runc to its end; what it leaves behind, the container's first process, becomes our child. */
+static int start_container(struct shim *s, const int in[2], const int pipes[2], struct smg_err *err)
+{
+	SMG_AUTOSTRV char **argv = runc_argv(s);
+	pid_t runc;
+	int status, rc = spawn_runc(argv, pipes[0], pipes[1], &runc);
+
+	close(pipes[0]);
+	close(pipes[1]);
+	if (rc) {
+		errno = rc;
+		return smg_fail_errno(err, "cannot run runc");
+	}
+	while (waitpid(runc, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return start_failed(s, in[1], err);
+	return read_init(s, err);
+}
+
+static int start(struct shim *s, struct smg_err *err)
+{
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", s->plan.dir);
+	const int out[2] = {FD_OUT, FD_ERR};
+	int o[2], e[2];
+
+	if (s->plan.restore && smg_creds_check_images(images, &s->plan.owner, err) < 0)
+		return -1;
+	if (make_mounts(s, err) < 0)
+		return -1;
+	if (pipe2(o, O_CLOEXEC) < 0 || pipe2(e, O_CLOEXEC) < 0)
+		return smg_fail_errno(err, "cannot make a pipe");
+	smg_relay_init(&s->relay, (int[2]){o[0], e[0]}, out, s->plan.prefix);
+	if (s->plan.restore && smg_relay_load(&s->relay, s->plan.dir, err) < 0)
+		return -1;
+	return start_container(s, (int[2]){o[0], e[0]}, (int[2]){o[1], e[1]}, err);
+}
+
+static bool dump_under_way(const struct shim *s)
+{
+	SMG_AUTOFREE char *mark = in_bundle(s, "dumping");
+
+	/* CRIU ends a container by SIGKILL; any other end during a dump is the container's own. */
+	return WIFSIGNALED(s->status) && WTERMSIG(s->status) == SIGKILL && access(mark, F_OK) == 0;
+}
+
+static void ended(struct shim *s, int status)
+{
+	s->status = status;
+	s->reaped = true;
+	s->dumped = dump_under_way(s);
+	if (!s->dumped)
+		smg_relay_close_lines(&s->relay);
+	s->linger = smg_steady_us() + LINGER_MS * 1000;
+}
+
+static void reap(struct shim *s)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	if (read(s->sigfd, &info, sizeof(info)) < 0 && errno != EAGAIN)
+		smg_warn("signalfd: %s", strerror(errno));
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == s->init)
+			ended(s, status);
+}
+
+/* Until init is gone and all that it wrote is written, or, at a checkpoint, as much as the job's reader takes in time. */
+static void carry(struct shim *s)
+{
+	while (!s->reaped || !smg_relay_drained(&s->relay)) {
+		bool bounded = s->reaped && (s->dumped || !smg_relay_ended(&s->relay));
+
+		if (smg_relay_step(&s->relay, s->sigfd, bounded ? 100 : -1))
+			reap(s);
+		if (!bounded || smg_steady_us() < s->linger)
+			continue;
+		if (s->dumped) {
+			smg_relay_take_rest(&s->relay);
+			return;
+		}
+		smg_relay_end(&s->relay); /* its own processes are dead: somebody outside holds the pipe */
+	}
+}
+
+static const char *reason_of(const struct shim *s, int status)
+{
+	SMG_AUTOFREE char *dir = smg_xstrdup(s->plan.cgroup_dir);
+	char *slash;
+	long n = smg_cgroup_oom_kills(dir);
+
+	if (status != 128 + SIGKILL || !*dir)
+		return "";
+	if (n > 0)
+		return "killed by the kernel: out of memory";
+	/* Where the container's own cgroup does not count, one above may: it says that something in the job was killed. */
+	while (n < 0 && (slash = strrchr(dir, '/')) != NULL && slash != dir) {
+		*slash = '\0';
+		n = smg_cgroup_oom_kills(dir);
+	}
+	return n > 0 && strstr(dir, "/job_") ? "killed; the kernel has killed processes of this job for lack of memory" : "";
+}
+
+static int leave_status(const struct shim *s, struct smg_err *err)
+{
+	int status = WIFEXITED(s->status) ? WEXITSTATUS(s->status) : 128 + WTERMSIG(s->status);
+	SMG_AUTOFREE char *path = in_bundle(s, "exit");
+	SMG_AUTOJSON json_t *j = json_pack(
+		"{s:i, s:s, s:b}", "status", status, "reason", s->dumped ? "" : reason_of(s, status), "dumped", s->dumped);
+	SMG_AUTOFREE char *text = json_dumps(j, 0);
+
+	if (s->dumped && smg_relay_save(&s->relay, s->plan.dir, err) < 0)
+		return -1;
+	return smg_write_file(path, text, strlen(text), 0600, err);
+}
+
+static int prepare(struct shim *s, struct smg_err *err)
+{
+	sigset_t all;
+
+	/* Nothing but SIGKILL ends us before our container has ended. SIGXFSZ and SIGPIPE become errors of write. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	sigemptyset(&all);
+	sigaddset(&all, SIGCHLD);
+	s->sigfd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+	for (int fd = FD_SYNC; fd <= FD_CLIENT_NS; fd++)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (s->sigfd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return smg_fail_errno(err, "cannot become a subreaper");
+	return 0;
+}
+
+/* For a daemon that comes after one which died before it heard from us. By a rename: half a file says nothing. */
+static int note_up(const struct shim *s, struct smg_err *err)
+{
+	SMG_AUTOFREE char *path = in_bundle(s, "up");
+	char text[32];
+
+	snprintf(text, sizeof(text), "{\"init\": %d}", (int)s->init);
+	return smg_write_file(path, text, strlen(text), 0600, err);
+}
+
+int main(int argc, char **argv)
+{
+	struct shim s = {0};
+	struct smg_err err = {0};
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: smigrate-shim BUNDLE (started by smigrated only)\n");
+		return 2;
+	}
+	if (prepare(&s, &err) < 0 || smg_plan_read(argv[1], &s.plan, &err) < 0 || start(&s, &err) < 0) {
+		smg_error("%s", err.msg);
+		tell(smg_error_json(&err));
+		return 1;
+	}
+	close(FD_CLIENT_NS);
+	if (note_up(&s, &err) < 0)
+		smg_warn("%s", err.msg);
+	tell(json_pack("{s:i}", "init", s.init));
+	malloc_trim(0);
+	reap(&s); /* it may have ended already */
+	carry(&s);
+	if (leave_status(&s, &err) < 0) {
+		smg_error("%s", err.msg);
+		return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,380 @@
+/* The parts of the runtime that need no root: the OCI configuration, CRIU's reasons, cgroup names, the fake. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "runtime/creds.h"
+#include "runtime/criu_log.h"
+#include "runtime/oci.h"
+#include "runtime/plan.h"
+#include "runtime/runtime_fake.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- config.json ---- */
+
+static char *command[] = {"python3", "x.py", NULL};
+static char *env[] = {"A=1", NULL};
+static struct smg_mount mounts[] = {{"/scratch/user1", "/data", false}, {"/etc/site", "/site", true}};
+static struct smg_service service = {
+	.name = "map-1", .image = "/images/debian", .command = command, .environment = env, .mounts = mounts, .n_mounts = 2};
+static struct smg_owner owner = {.uid = 2001, .gid = 2001, .groups = {2100, 2101}, .n_groups = 2, .client = 1};
+static const struct smg_launch a_launch = {.id = "j7-map-1",
+	.dir = "/var/lib/smigrate/w",
+	.service = &service,
+	.owner = &owner,
+	.cgroup = "/smigrate/job_7/map-1",
+	.prefix = "map-1 | "};
+
+static const char *text_at(const json_t *j, const char *a, const char *b)
+{
+	return json_string_value(json_object_get(json_object_get(j, a), b));
+}
+
+static void test_config_gives_no_rights(void **state)
+{
+	json_t *c = smg_oci_config(&a_launch, "/run/smigrate/c/j7-map-1");
+	json_t *p = json_object_get(c, "process"), *caps = json_object_get(p, "capabilities"), *set;
+	static const char *const sets[] = {"bounding", "effective", "inheritable", "permitted", "ambient"};
+
+	(void)state;
+	assert_true(json_is_true(json_object_get(p, "noNewPrivileges")));
+	for (size_t i = 0; i < 5; i++) {
+		set = json_object_get(caps, sets[i]);
+		assert_true(json_is_array(set) && json_array_size(set) == 0);
+	}
+	assert_int_equal(json_object_size(caps), 5);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(p, "user"), "uid")), 2001);
+	assert_int_equal(
+		json_integer_value(json_array_get(json_object_get(json_object_get(p, "user"), "additionalGids"), 1)), 2101);
+	assert_null(json_object_get(c, "hooks"));
+	assert_null(json_object_get(p, "rlimits"));
+	json_decref(c);
+}
+
+static void test_config_has_what_the_service_says(void **state)
+{
+	json_t *c = smg_oci_config(&a_launch, "/b"), *all = json_object_get(c, "mounts"), *m;
+	json_t *e = json_object_get(json_object_get(c, "process"), "env");
+
+	(void)state;
+	assert_string_equal(json_string_value(json_object_get(c, "hostname")), "map-1");
+	assert_string_equal(text_at(c, "root", "path"), "/b/rootfs");
+	assert_string_equal(text_at(c, "linux", "cgroupsPath"), "/smigrate/job_7/map-1");
+	assert_string_equal(text_at(c, "annotations", "org.criu.config"), "/b/criu.conf");
+	assert_string_equal(text_at(c, "process", "cwd"), "/");
+	assert_string_equal(json_string_value(json_array_get(e, 0)), "A=1");
+	assert_string_equal(json_string_value(json_array_get(e, 1)), "PATH=" SMG_DEFAULT_PATH);
+	/* Volumes come last, and from the staging folder, never from the path that the user wrote. */
+	m = json_array_get(all, json_array_size(all) - 1);
+	assert_string_equal(json_string_value(json_object_get(m, "source")), "/b/v1");
+	assert_string_equal(json_string_value(json_object_get(m, "destination")), "/site");
+	m = json_object_get(m, "options");
+	assert_string_equal(json_string_value(json_array_get(m, json_array_size(m) - 1)), "ro");
+	json_decref(c);
+}
+
+static bool has_namespace(const json_t *c, const char *type)
+{
+	const json_t *all = json_object_get(json_object_get(c, "linux"), "namespaces"), *ns;
+	size_t i;
+
+	json_array_foreach(all, i, ns) if (!strcmp(json_string_value(json_object_get(ns, "type")), type)) return true;
+	return false;
+}
+
+static void test_config_of_networks(void **state)
+{
+	json_t *host = smg_oci_config(&a_launch, "/b"), *none;
+
+	(void)state;
+	service.network = SMG_NET_NONE;
+	none = smg_oci_config(&a_launch, "/b");
+	service.network = SMG_NET_HOST;
+	assert_false(has_namespace(host, "network"));
+	assert_true(has_namespace(none, "network"));
+	assert_true(has_namespace(host, "pid") && has_namespace(host, "mount") && has_namespace(host, "ipc") &&
+		    has_namespace(host, "uts"));
+	assert_non_null(strstr(smg_oci_criu_conf(SMG_NET_HOST), "tcp-close"));
+	assert_non_null(strstr(smg_oci_criu_conf(SMG_NET_NONE), "tcp-established"));
+	json_decref(host);
+	json_decref(none);
+}
+
+static void test_plan_there_and_back(void **state)
+{
+	char dir[] = "/tmp/smg-plan.XXXXXX";
+	SMG_AUTOFREE char *path = NULL;
+	struct smg_plan p;
+	struct smg_err err;
+	json_t *j;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	path = smg_xasprintf("%s/plan.json", dir);
+	j = smg_plan_make(&a_launch, dir, "/run/runc", "");
+	assert_int_equal(json_dump_file(j, path, 0), 0);
+	json_decref(j);
+	assert_int_equal(smg_plan_read(dir, &p, &err), 0);
+	assert_string_equal(p.id, "j7-map-1");
+	assert_string_equal(p.path, SMG_DEFAULT_PATH);
+	assert_int_equal(p.owner.n_groups, 2);
+	assert_int_equal(p.owner.groups[0], 2100);
+	assert_false(p.restore);
+	assert_int_equal(json_array_size(p.mounts), 2);
+	smg_plan_clear(&p);
+	assert_int_equal(smg_write_file(path, "{\"id\": 3}", 9, 0600, NULL), 0);
+	assert_int_equal(smg_plan_read(dir, &p, &err), -1);
+	assert_int_equal(err.code, SMG_EPROTO);
+	smg_rmtree(dir, NULL);
+}
+
+/* ---- CRIU's reasons ---- */
+
+static void expect_reason(const char *log, int code, const char *words)
+{
+	struct smg_err err = {0};
+
+	assert_int_equal(smg_criu_reason(log, "criu failed: type NOTIFY errno 0", &err), -1);
+	assert_int_equal(err.code, code);
+	if (!strstr(err.msg, words))
+		fail_msg("'%s' is not in '%s'", words, err.msg);
+}
+
+#define NOISE "(00.000824) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted\n"
+
+static void test_reasons_in_words(void **state)
+{
+	(void)state;
+	/* As CRIU 4.2.1 wrote them on Linux 6.18. */
+	expect_reason(NOISE "pie: 1: Error (criu/pie/parasite.c:588): send_fds failed (-22)\n"
+			    "(00.005441) Error (criu/parasite-syscall.c:280): Can't retrieve FDs from socket\n"
+			    "(00.005743) Error (criu/cr-dump.c:1975): Dumping FAILED.\n",
+		SMG_EUNSUP, "it holds an io_uring, which CRIU cannot save (CRIU: send_fds failed (-22))");
+	expect_reason(NOISE "(00.019975) Error (criu/fsnotify.c:284): fsnotify: \tCan't dump that handle\n", SMG_EUNSUP, "inotify");
+	expect_reason(NOISE "(00.122631) Error (criu/page-xfer.c:263): page-xfer: Unable to spice data: No space left on device\n",
+		SMG_ENOSPC, "no space left for its images");
+	expect_reason("(00.1) Error (criu/mount.c:88): mnt: Can't lookup mount=31 for fd=1 path=/home/u/out\n", SMG_EUNSUP,
+		"outside its container");
+	expect_reason("(00.1) Error (criu/files-ext.c:98): Can't dump file 5 of that type [0] (unknown anon_inode:[bpf-map])\n",
+		SMG_EUNSUP, "of a kind");
+	expect_reason("(00.1) Error (criu/files-ext.c:98): Can't dump file 7 of that type [20000] (unknown /dev/nvidia0)\n",
+		SMG_EUNSUP, "GPU");
+	expect_reason("(00.5) Error (criu/cr-dump.c:1): Timeout reached. Try to interrupt: 0\n", SMG_ESYS, "did not stop in time");
+	expect_reason("(00.5)      7: Error (criu/sk-inet.c:1): inet: Can't bind inet socket (id 3): Address already in use\n",
+		SMG_ESYS, "port");
+}
+
+static void test_reason_unknown_or_missing(void **state)
+{
+	struct smg_err err = {0};
+
+	(void)state;
+	expect_reason(NOISE "(00.1) Error (criu/x.c:12): something new\n(00.2) Error (criu/y.c:1): Dumping FAILED.\n", SMG_ESYS,
+		"CRIU: something new");
+	expect_reason(NOISE, SMG_ESYS, "type NOTIFY");
+	expect_reason("", SMG_ESYS, "type NOTIFY");
+	/* A program may be called anything: only what stands where CRIU writes it is an error. */
+	expect_reason("(00.1) Dumping task (pid: 7 comm: a name long enough Error (x): io_uring)\n", SMG_ESYS, "type NOTIFY");
+	smg_criu_reason("no error at all\n", NULL, &err);
+	assert_string_equal(err.msg, "CRIU left no reason in its log");
+	smg_criu_reason_file("/nonexistent/dump.log", "runc said so", &err);
+	assert_string_equal(err.msg, "runc said so");
+}
+
+/* ---- credentials in images ---- */
+
+struct image {
+	unsigned char b[256];
+	size_t n;
+};
+
+static void put(struct image *i, unsigned char byte)
+{
+	i->b[i->n++] = byte;
+}
+
+static void put_number(struct image *i, unsigned field, unsigned v)
+{
+	if (field > 15) {
+		put(i, (unsigned char)(0x80 | (field << 3 & 0x7f)));
+		put(i, (unsigned char)(field >> 4));
+	} else {
+		put(i, (unsigned char)(field << 3));
+	}
+	for (; v > 0x7f; v >>= 7)
+		put(i, (unsigned char)(0x80 | (v & 0x7f)));
+	put(i, (unsigned char)v);
+}
+
+static void put_message(struct image *i, unsigned field, const struct image *m)
+{
+	put(i, (unsigned char)(field << 3 | 2));
+	put(i, (unsigned char)m->n);
+	memcpy(i->b + i->n, m->b, m->n);
+	i->n += m->n;
+}
+
+/* A core image of uid 2001, with one number of the credentials as given. */
+static struct image core_image(unsigned field, unsigned value)
+{
+	static const unsigned char magic[] = {0x19, 0x43, 0x56, 0x54, 0x47, 0x38, 0x05, 0x55};
+	struct image creds = {0}, thread = {0}, core = {0}, file = {0};
+
+	for (unsigned f = 1; f <= 8; f++)
+		put_number(&creds, f, f == field ? value : 2001);
+	for (unsigned f = 9; f <= 12; f++)
+		put_number(&creds, f, f == field ? value : 0);
+	put_number(&creds, 14, field == 14 ? value : 2100);
+	if (field != 18)
+		put_number(&creds, 18, 1);
+	put_number(&creds, 19, field == 19 ? value : 0);
+	put_message(&thread, 10, &creds);
+	put_message(&core, 5, &thread);
+	memcpy(file.b, magic, 8);
+	file.n = 8;
+	for (int s = 0; s < 32; s += 8)
+		put(&file, (unsigned char)(core.n >> s));
+	memcpy(file.b + file.n, core.b, core.n);
+	file.n += core.n;
+	return file;
+}
+
+static int check_image(struct image i, struct smg_err *err)
+{
+	return smg_creds_check("core-1.img", i.b, i.n, &owner, err);
+}
+
+static void test_images_with_more_rights_are_refused(void **state)
+{
+	static const struct {
+		unsigned field, value;
+		const char *words;
+	} bad[] = {{1, 0, "user"}, {3, 0, "user"}, {7, 2002, "user"}, {2, 0, "group"}, {14, 0, "group"}, {9, 1, "cap"},
+		{10, 4, "cap"}, {11, 1, "cap"}, {12, 1, "cap"}, {19, 1, "cap"}, {18, 0, "no_new_privs"}};
+	struct smg_err err;
+
+	(void)state;
+	assert_int_equal(check_image(core_image(0, 0), &err), 0);
+	assert_int_equal(check_image(core_image(4, 2101), &err), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(check_image(core_image(bad[i].field, bad[i].value), &err), -1);
+		assert_int_equal(err.code, SMG_EPERM);
+		assert_non_null(strstr(err.msg, bad[i].words));
+	}
+}
+
+static void test_damaged_images_are_refused(void **state)
+{
+	struct image good = core_image(0, 0);
+	struct smg_err err;
+
+	(void)state;
+	for (size_t n = 0; n < good.n; n++) {
+		struct image cut = good;
+
+		cut.n = n;
+		assert_int_equal(check_image(cut, &err), -1);
+		assert_int_equal(err.code, SMG_EPROTO);
+	}
+	/* Any byte changed: refused or, where it means nothing to rights, taken; never a crash. */
+	for (size_t k = 0; k < good.n; k++) {
+		for (unsigned v = 0; v < 256; v++) {
+			struct image other = good;
+
+			other.b[k] = (unsigned char)v;
+			check_image(other, &err);
+		}
+	}
+}
+
+/* ---- cgroups ---- */
+
+static void test_job_cgroup_without_slurm(void **state)
+{
+	char out[256], small[8];
+	struct smg_err err;
+
+	(void)state;
+	assert_int_equal(smg_job_cgroup(getpid(), 4000000000u, out, sizeof(out), &err), 0);
+	assert_string_equal(out, "/smigrate/job_4000000000");
+	assert_int_equal(smg_job_cgroup(getpid(), 7, small, sizeof(small), &err), -1);
+}
+
+/* ---- the fake ---- */
+
+struct ends {
+	int n, status;
+	char id[64];
+};
+
+static void on_exit_fn(void *arg, const char *id, int status, const char *reason)
+{
+	struct ends *e = arg;
+
+	(void)reason;
+	e->n++;
+	e->status = status;
+	snprintf(e->id, sizeof(e->id), "%s", id);
+}
+
+static void test_fake_keeps_the_promises(void **state)
+{
+	struct ends e = {0};
+	struct smg_runtime rt;
+	struct smg_shim shim;
+	struct smg_err err;
+	char dir[] = "/tmp/smg-fake.XXXXXX";
+	SMG_AUTOFREE char *images = NULL, *log = NULL;
+	struct smg_launch l = a_launch;
+	int64_t bytes;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	l.id = "a";
+	l.dir = dir;
+	images = smg_xasprintf("%s/images", dir);
+	smg_fake_runtime(on_exit_fn, &e, &rt);
+	assert_int_equal(rt.ops->launch(rt.ctx, &l, &shim, &err), 0);
+	assert_int_equal(rt.ops->launch(rt.ctx, &l, &shim, &err), -1);
+	smg_fake_fail(&rt, "dump", "a", SMG_EUNSUP, 1);
+	assert_int_equal(rt.ops->freeze(rt.ctx, "a", &err), 0);
+	assert_int_equal(rt.ops->dump(rt.ctx, "a", images, &bytes, &err), -1);
+	assert_int_equal(err.code, SMG_EUNSUP);
+	assert_int_equal(smg_fake_state(&rt, "a"), SMG_FAKE_RUNNING);
+	assert_int_equal(rt.ops->dump(rt.ctx, "a", images, &bytes, &err), 0);
+	assert_int_equal(e.n, 0);
+	assert_int_equal(smg_fake_state(&rt, "a"), SMG_FAKE_NONE);
+	l.restore = true;
+	assert_int_equal(rt.ops->launch(rt.ctx, &l, &shim, &err), 0);
+	assert_true(smg_fake_end(&rt, "a", 3, ""));
+	assert_int_equal(e.n, 1);
+	assert_int_equal(e.status, 3);
+	log = smg_fake_log(&rt);
+	assert_string_equal(log, "launch a\nlaunch a\nfreeze a\ndump a\ndump a\nrestore a\n");
+	smg_fake_runtime_free(&rt);
+	smg_rmtree(dir, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_config_gives_no_rights),
+		cmocka_unit_test(test_config_has_what_the_service_says),
+		cmocka_unit_test(test_config_of_networks),
+		cmocka_unit_test(test_plan_there_and_back),
+		cmocka_unit_test(test_reasons_in_words),
+		cmocka_unit_test(test_reason_unknown_or_missing),
+		cmocka_unit_test(test_images_with_more_rights_are_refused),
+		cmocka_unit_test(test_damaged_images_are_refused),
+		cmocka_unit_test(test_job_cgroup_without_slurm),
+		cmocka_unit_test(test_fake_keeps_the_promises),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
