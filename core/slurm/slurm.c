@@ -1,0 +1,311 @@
+/* What we ask of Slurm, by libslurm. The only user of Slurm's headers outside the plugin; releases from 22.05 on. */
+#include "slurm/slurm.h"
+
+#include "base/util.h"
+
+#include <slurm/slurm.h>
+#include <slurm/slurm_errno.h>
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static int fail_slurm(struct smg_err *err, const char *what)
+{
+	int e = errno;
+	int code;
+
+	switch (e) {
+	case ESLURM_INVALID_JOB_ID:
+		code = SMG_ENOENT;
+		break;
+	case ESLURM_JOB_PENDING:
+	case ESLURM_JOB_NOT_PENDING:
+	case ESLURM_JOB_NOT_RUNNING:
+	case ESLURM_TRANSITION_STATE_NO_UPDATE:
+	case ESLURM_JOB_FINISHED:
+	case ESLURM_ALREADY_DONE:
+		code = SMG_EBUSY;
+		break;
+	case ESLURM_ACCESS_DENIED:
+	case ESLURM_USER_ID_MISSING:
+		code = SMG_EPERM;
+		break;
+	case ESLURM_DISABLED:
+	case ESLURM_BATCH_ONLY:
+		code = SMG_EUNSUP;
+		break;
+	default:
+		code = SMG_EAGAIN; /* slurmctld away or restarting, most likely */
+	}
+	return smg_fail(err, code, "%s: %s", what, slurm_strerror(e));
+}
+
+static enum smg_job_state state_of(uint32_t s)
+{
+	switch (s & JOB_STATE_BASE) {
+	case JOB_PENDING:
+		return SMG_JOB_PENDING;
+	case JOB_RUNNING:
+		return SMG_JOB_RUNNING;
+	case JOB_SUSPENDED:
+		return SMG_JOB_SUSPENDED;
+	case JOB_COMPLETE:
+		return SMG_JOB_COMPLETE;
+	case JOB_CANCELLED:
+		return SMG_JOB_CANCELLED;
+	case JOB_FAILED:
+		return SMG_JOB_FAILED;
+	case JOB_TIMEOUT:
+	case JOB_DEADLINE:
+		return SMG_JOB_TIMEOUT;
+	case JOB_NODE_FAIL:
+		return SMG_JOB_NODE_FAIL;
+	case JOB_PREEMPTED:
+		return SMG_JOB_PREEMPTED;
+	default:
+		return SMG_JOB_OTHER;
+	}
+}
+
+static void copy(char *to, size_t n, const char *from)
+{
+	snprintf(to, n, "%s", from ? from : "");
+}
+
+static int64_t run_seconds(const slurm_job_info_t *j)
+{
+	if ((j->job_state & JOB_STATE_BASE) == JOB_SUSPENDED)
+		return j->pre_sus_time;
+	if (!j->start_time || j->start_time > time(NULL))
+		return 0;
+	return j->suspend_time ? (int64_t)(j->pre_sus_time + time(NULL) - j->suspend_time) : (int64_t)(time(NULL) - j->start_time);
+}
+
+static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
+{
+	const struct passwd *pw = j->user_name && *j->user_name ? NULL : getpwuid(j->user_id);
+
+	copy(out->user, sizeof(out->user), pw ? pw->pw_name : j->user_name);
+	copy(out->name, sizeof(out->name), j->name);
+	copy(out->partition, sizeof(out->partition), j->partition);
+	copy(out->batch_host, sizeof(out->batch_host), j->batch_host);
+	copy(out->nodes, sizeof(out->nodes), j->nodes);
+	copy(out->admin_comment, sizeof(out->admin_comment), j->admin_comment);
+}
+
+static void fill(const slurm_job_info_t *j, struct smg_job *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->id = j->job_id;
+	out->uid = j->user_id;
+	out->gid = j->group_id;
+	out->state = state_of(j->job_state);
+	out->completing = j->job_state & JOB_COMPLETING;
+	/* While the former run completes, a requeued job is PENDING|COMPLETING, or still bears the requeue flag. */
+	out->requeuing = (j->job_state & (JOB_REQUEUE | JOB_REQUEUE_HOLD | JOB_REQUEUE_FED)) ||
+			 (out->state == SMG_JOB_PENDING && out->completing);
+	out->held = j->priority == 0;
+	out->held_by_limit = out->held && j->state_reason == WAIT_MAX_REQUEUE;
+	out->batch = j->batch_flag;
+	out->requeue_ok = j->requeue;
+	out->restarts = j->restart_cnt;
+	out->priority = j->priority;
+	out->limit_min = j->time_limit == INFINITE || j->time_limit == NO_VAL ? -1 : (int64_t)j->time_limit;
+	out->run_s = run_seconds(j);
+	out->preempted = j->preempt_time;
+	out->start = j->start_time;
+	out->end = j->end_time;
+	out->eligible = j->eligible_time;
+	out->n_nodes = j->num_nodes;
+	out->het = j->het_job_id != 0;
+	fill_strings(j, out);
+}
+
+static int real_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
+{
+	job_info_msg_t *msg = NULL;
+	bool found = false;
+
+	(void)ctx;
+	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask Slurm about the job");
+	/* For an array's own id all of its tasks come. */
+	for (uint32_t i = 0; i < msg->record_count && !found; i++)
+		if (msg->job_array[i].job_id == id) {
+			fill(&msg->job_array[i], out);
+			found = true;
+		}
+	slurm_free_job_info_msg(msg);
+	return found ? 0 : smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
+}
+
+static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
+{
+	(void)ctx;
+	if (slurm_pid2jobid(pid, id) == SLURM_SUCCESS)
+		return 0;
+	if (errno == ESRCH || errno == ESLURM_INVALID_JOB_ID)
+		return smg_fail(err, SMG_ENOENT, "process %d is in no job", (int)pid);
+	return fail_slurm(err, "cannot ask slurmd which job a process belongs to");
+}
+
+/* The site's PreemptMode where preemption goes by partition, else 0: by QOS the mode is the QOS's, which slurmdbd alone knows. */
+static int site_preempt_mode(uint16_t *mode, struct smg_err *err)
+{
+	slurm_conf_t *conf = NULL;
+
+	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask for Slurm's configuration");
+	*mode = conf->preempt_type && strstr(conf->preempt_type, "partition_prio") ? conf->preempt_mode : 0;
+	slurm_free_ctl_conf(conf);
+	return 0;
+}
+
+static int real_requeues_in_grace(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err)
+{
+	partition_info_msg_t *msg = NULL;
+	uint16_t site = 0;
+
+	(void)ctx;
+	*yes = false;
+	if (site_preempt_mode(&site, err) < 0)
+		return -1;
+	if (slurm_load_partitions(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask for Slurm's partitions");
+	for (uint32_t i = 0; i < msg->record_count; i++) {
+		const partition_info_t *p = &msg->partition_array[i];
+
+		/* a partition without a mode of its own has the site's */
+		if (site && p->name && !strcmp(p->name, job->partition))
+			*yes = (p->preempt_mode == NO_VAL16 ? site : p->preempt_mode) & PREEMPT_MODE_REQUEUE;
+	}
+	slurm_free_partition_info_msg(msg);
+	return 0;
+}
+
+static int real_end_script(void *ctx, uint32_t id, struct smg_err *err)
+{
+	(void)ctx;
+	if (slurm_kill_job(id, SIGTERM, KILL_JOB_BATCH) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot signal the batch script");
+	return 0;
+}
+
+static int real_requeue(void *ctx, uint32_t id, struct smg_err *err)
+{
+	(void)ctx;
+	if (slurm_requeue(id, 0) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot requeue the job");
+	return 0;
+}
+
+static int update(job_desc_msg_t *d, const char *what, struct smg_err *err)
+{
+	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : fail_slurm(err, what);
+}
+
+static int real_start_now(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err)
+{
+	job_desc_msg_t d;
+
+	(void)ctx;
+	slurm_init_job_desc_msg(&d);
+	d.job_id = id;
+	d.begin_time = time(NULL);
+	if (limit_min >= 1)
+		d.time_limit = (uint32_t)limit_min;
+	return update(&d, "cannot have the job start now", err);
+}
+
+/* `scontrol release`, then the priority: Slurm takes no other value for a held job, and release forgets an admin's. */
+static int real_unhold(void *ctx, uint32_t id, uint32_t priority, struct smg_err *err)
+{
+	job_desc_msg_t d;
+
+	(void)ctx;
+	slurm_init_job_desc_msg(&d);
+	d.job_id = id;
+	d.priority = INFINITE;
+	if (update(&d, "cannot take Slurm's own hold off the job", err) < 0)
+		return -1;
+	if (!priority)
+		return 0;
+	d.priority = priority;
+	return update(&d, "cannot put the job's priority back", err);
+}
+
+static int real_comment(void *ctx, uint32_t id, const char *text, struct smg_err *err)
+{
+	SMG_AUTOFREE char *mine = smg_xstrdup(text);
+	job_desc_msg_t d;
+
+	(void)ctx;
+	slurm_init_job_desc_msg(&d);
+	d.job_id = id;
+	d.admin_comment = mine;
+	return update(&d, "cannot set the AdminComment", err);
+}
+
+static int real_node_down(void *ctx, const char *node, bool *down, char *addr, size_t n, struct smg_err *err)
+{
+	node_info_msg_t *msg = NULL;
+	SMG_AUTOFREE char *name = smg_xstrdup(node);
+	const node_info_t *ni;
+
+	(void)ctx;
+	if (slurm_load_node_single(&msg, name, SHOW_ALL) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask Slurm about a node");
+	if (msg->record_count < 1 || !msg->node_array[0].name) {
+		slurm_free_node_info_msg(msg);
+		return smg_fail(err, SMG_ENOENT, "Slurm knows no node %s", node);
+	}
+	ni = &msg->node_array[0];
+	/* NO_RESPOND alone passes: what runs there may be alive, and nothing may run twice. */
+	*down = (ni->node_state & NODE_STATE_BASE) == NODE_STATE_DOWN;
+	if (addr)
+		copy(addr, n, ni->node_addr);
+	slurm_free_node_info_msg(msg);
+	return 0;
+}
+
+static int real_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
+{
+	slurm_conf_t *conf = NULL;
+	uint16_t t;
+
+	(void)ctx;
+	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask for Slurm's configuration");
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
+	t = conf->epilog_timeout;
+#else
+	t = conf->prolog_epilog_timeout;
+#endif
+	*seconds = t == NO_VAL16 ? 0 : t;
+	slurm_free_ctl_conf(conf);
+	return 0;
+}
+
+static const struct smg_slurm_ops real_ops = {
+	.job = real_job,
+	.job_of_pid = real_job_of_pid,
+	.requeues_in_grace = real_requeues_in_grace,
+	.end_script = real_end_script,
+	.unhold = real_unhold,
+	.requeue = real_requeue,
+	.start_now = real_start_now,
+	.comment = real_comment,
+	.node_down = real_node_down,
+	.epilog_timeout = real_epilog_timeout,
+};
+
+int smg_slurm_open(struct smg_slurm *out, struct smg_err *err)
+{
+	(void)err;
+	slurm_init(NULL);
+	*out = (struct smg_slurm){&real_ops, NULL};
+	return 0;
+}

@@ -1,0 +1,85 @@
+/*
+ * What we ask of Slurm, as a small vtable: the real one (libslurm) and a fake beside it. No other file includes slurm.h.
+ * Every call may block for as long as slurmctld does; callers hold no lock of theirs.
+ */
+#ifndef SMG_SLURM_SLURM_H
+#define SMG_SLURM_SLURM_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+enum smg_job_state {
+	SMG_JOB_PENDING,
+	SMG_JOB_RUNNING,
+	SMG_JOB_SUSPENDED,
+	SMG_JOB_COMPLETE,
+	SMG_JOB_CANCELLED,
+	SMG_JOB_FAILED,
+	SMG_JOB_TIMEOUT,
+	SMG_JOB_NODE_FAIL,
+	SMG_JOB_PREEMPTED,
+	SMG_JOB_OTHER
+};
+
+struct smg_job {
+	uint32_t id;
+	uid_t uid;
+	gid_t gid;
+	enum smg_job_state state; /* base state; PENDING also while the former run is still completing */
+	bool completing;	  /* JOB_COMPLETING: processes or the epilog of the former run are not over */
+	bool requeuing;		  /* it will be PENDING again after COMPLETING */
+	bool held;		  /* priority 0 */
+	bool held_by_limit;	  /* the hold is Slurm's own, after MaxBatchRequeue requeues, and nobody's wish */
+	bool batch, requeue_ok;	  /* requeue_ok: --requeue or JobRequeue=1 */
+	uint32_t restarts;
+	uint32_t priority;
+	int64_t limit_min; /* time limit in minutes; -1: none */
+	int64_t run_s;	   /* run time so far of this run, suspension not counted */
+	time_t preempted;  /* when the grace began; 0: not preempted */
+	time_t start, end, eligible;
+	uint32_t n_nodes;
+	bool het;
+	char user[64], name[128], partition[64], batch_host[64], nodes[512];
+	char admin_comment[2048]; /* the site's, with our own "[smigrate node=N]" in it: where the job's images lie */
+};
+
+struct smg_slurm {
+	const struct smg_slurm_ops *ops;
+	void *ctx;
+};
+
+struct smg_slurm_ops {
+	/* SMG_ENOENT: no such job (any more); SMG_EAGAIN: slurmctld does not answer. */
+	int (*job)(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err);
+	/* The job that the process belongs to, asked of the local slurmd. SMG_ENOENT: of none. */
+	int (*job_of_pid)(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err);
+	/*
+	 * Whether the job, preempted and in its grace, is requeued by Slurm itself as soon as its batch script ends
+	 * (PreemptMode=REQUEUE by partition). *yes is false where that cannot be known.
+	 */
+	int (*requeues_in_grace)(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err);
+	/* SIGTERM to the batch script alone, as `scancel --batch --signal=TERM`. */
+	int (*end_script)(void *ctx, uint32_t id, struct smg_err *err);
+	/* Takes back a hold of Slurm's own (held_by_limit) and puts the priority back to what it was. */
+	int (*unhold)(void *ctx, uint32_t id, uint32_t priority, struct smg_err *err);
+	/* Takes the running job off its node; it goes COMPLETING, then PENDING with its id kept. SMG_EBUSY: in no state for it. */
+	int (*requeue)(void *ctx, uint32_t id, struct smg_err *err);
+	/* StartTime=now, and TimeLimit=limit_min if >= 1, in one update. The caller has seen the job exactly PENDING: before that
+	 * slurmctld takes the update and forgets it. Leaves priority, hold, node list as they are. */
+	int (*start_now)(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err);
+	/* Appends nothing: replaces the job's AdminComment. */
+	int (*comment)(void *ctx, uint32_t id, const char *text, struct smg_err *err);
+	/* Whether slurmctld holds the node for DOWN; its address goes to addr (size n) if not NULL. */
+	int (*node_down)(void *ctx, const char *node, bool *down, char *addr, size_t n, struct smg_err *err);
+	/* Seconds that Slurm lets an epilog run (EpilogTimeout or PrologEpilogTimeout); 0: no limit. */
+	int (*epilog_timeout)(void *ctx, int *seconds, struct smg_err *err);
+};
+
+/* The real one: reads slurm.conf as libslurm does. One a process; never freed. */
+int smg_slurm_open(struct smg_slurm *out, struct smg_err *err);
+
+#endif

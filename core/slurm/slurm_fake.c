@@ -1,0 +1,390 @@
+/* Jobs in memory. */
+#include "slurm/slurm_fake.h"
+
+#include "base/util.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_JOBS 64
+#define MAX_RULES 32
+#define MAX_NODES 16
+#define REQUEUE_DELAY_S 120 /* as slurmctld puts a requeued job's BeginTime ahead: see FACTS */
+
+struct rule {
+	char op[24];
+	uint32_t job;
+	int code, times;
+};
+
+struct fake {
+	pthread_mutex_t lock;
+	struct smg_job jobs[MAX_JOBS];
+	struct rule rules[MAX_RULES];
+	struct {
+		pid_t pid;
+		uint32_t job;
+	} pids[MAX_JOBS];
+	struct {
+		char name[64], addr[64];
+		bool down;
+	} nodes[MAX_NODES];
+	int n_jobs, n_rules, n_pids, n_nodes;
+	int epilog_timeout;
+	bool requeues_in_grace;
+	char *log;
+};
+
+static struct smg_job *find(struct fake *f, uint32_t id)
+{
+	for (int i = 0; i < f->n_jobs; i++)
+		if (f->jobs[i].id == id)
+			return &f->jobs[i];
+	return NULL;
+}
+
+/* Locks. What every call begins with: the failure that is due, and the job it is about (id 0: about none). */
+static int enter(struct fake *f, const char *op, uint32_t id, struct smg_job **job, struct smg_err *err)
+{
+	pthread_mutex_lock(&f->lock);
+	for (int i = 0; i < f->n_rules; i++) {
+		struct rule *r = &f->rules[i];
+
+		if (r->times > 0 && !strcmp(r->op, op) && (!r->job || r->job == id)) {
+			r->times--;
+			return smg_fail(err, r->code, "fake failure");
+		}
+	}
+	if (!job)
+		return 0;
+	*job = find(f, id);
+	return *job ? 0 : smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
+}
+
+static int leave(struct fake *f, int rc)
+{
+	pthread_mutex_unlock(&f->lock);
+	return rc;
+}
+
+static void note(struct fake *f, const char *op, uint32_t id)
+{
+	char *log = smg_xasprintf("%s%s %u\n", f->log, op, id);
+
+	free(f->log);
+	f->log = log;
+}
+
+static int fake_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
+{
+	struct smg_job *j;
+	int rc = enter(ctx, "job", id, &j, err);
+
+	if (!rc)
+		*out = *j;
+	return leave(ctx, rc);
+}
+
+static int fake_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "job_of_pid", 0, NULL, err);
+
+	if (rc)
+		return leave(f, rc);
+	for (int i = f->n_pids - 1; i >= 0; i--) {
+		if (f->pids[i].pid == pid) {
+			*id = f->pids[i].job;
+			return leave(f, 0);
+		}
+	}
+	return leave(f, smg_fail(err, SMG_ENOENT, "process %d is in no job", (int)pid));
+}
+
+static int fake_requeues_in_grace(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "requeues_in_grace", job->id, NULL, err);
+
+	if (!rc)
+		*yes = f->requeues_in_grace;
+	return leave(f, rc);
+}
+
+static int fake_end_script(void *ctx, uint32_t id, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct smg_job *j;
+	int rc = enter(f, "end_script", id, &j, err);
+
+	if (!rc) {
+		note(f, "end_script", id);
+		if (j->state == SMG_JOB_RUNNING) {
+			j->requeuing = f->requeues_in_grace && j->preempted;
+			j->state = j->requeuing ? SMG_JOB_PENDING : SMG_JOB_COMPLETE;
+			j->completing = true;
+		}
+	}
+	return leave(f, rc);
+}
+
+static int fake_unhold(void *ctx, uint32_t id, uint32_t priority, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct smg_job *j;
+	int rc = enter(f, "unhold", id, &j, err);
+
+	if (!rc) {
+		note(f, "unhold", id);
+		j->held = j->held_by_limit = false;
+		j->priority = priority ? priority : 1;
+	}
+	return leave(f, rc);
+}
+
+static int fake_requeue(void *ctx, uint32_t id, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct smg_job *j;
+	int rc = enter(f, "requeue", id, &j, err);
+
+	if (rc)
+		return leave(f, rc);
+	if (!j->requeue_ok)
+		return leave(f, smg_fail(err, SMG_EUNSUP, "job %u cannot be requeued", id));
+	if ((j->state != SMG_JOB_RUNNING && j->state != SMG_JOB_SUSPENDED) || j->completing)
+		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is in no state for it", id));
+	note(f, "requeue", id);
+	j->held = j->state == SMG_JOB_SUSPENDED; /* a suspended job is held by its requeue */
+	j->state = SMG_JOB_PENDING;
+	j->completing = j->requeuing = true;
+	return leave(f, 0);
+}
+
+static int fake_start_now(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct smg_job *j;
+	int rc = enter(f, "start_now", id, &j, err);
+
+	if (rc)
+		return leave(f, rc);
+	if (j->state != SMG_JOB_PENDING || j->completing)
+		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is not pending yet", id));
+	note(f, "start_now", id);
+	j->eligible = time(NULL);
+	if (limit_min >= 1)
+		j->limit_min = limit_min;
+	return leave(f, 0);
+}
+
+static int fake_comment(void *ctx, uint32_t id, const char *text, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct smg_job *j;
+	int rc = enter(f, "comment", id, &j, err);
+
+	if (!rc) {
+		note(f, "comment", id);
+		snprintf(j->admin_comment, sizeof(j->admin_comment), "%s", text);
+	}
+	return leave(f, rc);
+}
+
+static int fake_node_down(void *ctx, const char *node, bool *down, char *addr, size_t n, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "node_down", 0, NULL, err);
+
+	if (rc)
+		return leave(f, rc);
+	for (int i = 0; i < f->n_nodes; i++) {
+		if (!strcmp(f->nodes[i].name, node)) {
+			*down = f->nodes[i].down;
+			if (addr)
+				snprintf(addr, n, "%s", f->nodes[i].addr);
+			return leave(f, 0);
+		}
+	}
+	return leave(f, smg_fail(err, SMG_ENOENT, "Slurm knows no node %s", node));
+}
+
+static int fake_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "epilog_timeout", 0, NULL, err);
+
+	if (!rc)
+		*seconds = f->epilog_timeout;
+	return leave(f, rc);
+}
+
+static const struct smg_slurm_ops fake_ops = {
+	.job = fake_job,
+	.job_of_pid = fake_job_of_pid,
+	.requeues_in_grace = fake_requeues_in_grace,
+	.end_script = fake_end_script,
+	.unhold = fake_unhold,
+	.requeue = fake_requeue,
+	.start_now = fake_start_now,
+	.comment = fake_comment,
+	.node_down = fake_node_down,
+	.epilog_timeout = fake_epilog_timeout,
+};
+
+int smg_slurm_fake(struct smg_slurm *out)
+{
+	struct fake *f = smg_xcalloc(1, sizeof(*f));
+
+	pthread_mutex_init(&f->lock, NULL);
+	f->log = smg_xstrdup("");
+	f->epilog_timeout = 60;
+	*out = (struct smg_slurm){&fake_ops, f};
+	return 0;
+}
+
+void smg_slurm_fake_free(struct smg_slurm *s)
+{
+	struct fake *f = s->ctx;
+
+	if (!f)
+		return;
+	pthread_mutex_destroy(&f->lock);
+	free(f->log);
+	free(f);
+	s->ctx = NULL;
+}
+
+void smg_slurm_fake_put(struct smg_slurm *s, const struct smg_job *job)
+{
+	struct fake *f = s->ctx;
+	struct smg_job *j;
+
+	pthread_mutex_lock(&f->lock);
+	j = find(f, job->id);
+	if (!j && f->n_jobs < MAX_JOBS)
+		j = &f->jobs[f->n_jobs++];
+	if (j)
+		*j = *job;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_change(struct smg_slurm *s, uint32_t job, void (*change)(struct smg_job *j))
+{
+	struct fake *f = s->ctx;
+	struct smg_job *j;
+
+	pthread_mutex_lock(&f->lock);
+	j = find(f, job);
+	if (j)
+		change(j);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_pid(struct smg_slurm *s, pid_t pid, uint32_t job)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	if (f->n_pids < MAX_JOBS) {
+		f->pids[f->n_pids].pid = pid;
+		f->pids[f->n_pids++].job = job;
+	}
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_epilog_done(struct smg_slurm *s, uint32_t job)
+{
+	struct fake *f = s->ctx;
+	struct smg_job *j;
+
+	pthread_mutex_lock(&f->lock);
+	j = find(f, job);
+	if (j && j->completing) {
+		j->completing = false;
+		if (j->requeuing) {
+			j->requeuing = false;
+			j->restarts++;
+			j->preempted = 0;
+			j->run_s = 0;
+			j->eligible = time(NULL) + REQUEUE_DELAY_S;
+			*j->batch_host = *j->nodes = '\0';
+		}
+	}
+	pthread_mutex_unlock(&f->lock);
+}
+
+bool smg_slurm_fake_schedule(struct smg_slurm *s, uint32_t job, const char *host)
+{
+	struct fake *f = s->ctx;
+	struct smg_job *j;
+	bool starts;
+
+	pthread_mutex_lock(&f->lock);
+	j = find(f, job);
+	starts = j && j->state == SMG_JOB_PENDING && !j->completing && !j->held && j->eligible <= time(NULL);
+	if (starts) {
+		j->state = SMG_JOB_RUNNING;
+		j->start = time(NULL);
+		snprintf(j->batch_host, sizeof(j->batch_host), "%s", host);
+		snprintf(j->nodes, sizeof(j->nodes), "%s", host);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return starts;
+}
+
+void smg_slurm_fake_node(struct smg_slurm *s, const char *node, bool down, const char *addr)
+{
+	struct fake *f = s->ctx;
+	int i;
+
+	pthread_mutex_lock(&f->lock);
+	for (i = 0; i < f->n_nodes && strcmp(f->nodes[i].name, node) != 0; i++)
+		;
+	if (i < MAX_NODES) {
+		if (i == f->n_nodes)
+			f->n_nodes++;
+		snprintf(f->nodes[i].name, sizeof(f->nodes[i].name), "%s", node);
+		snprintf(f->nodes[i].addr, sizeof(f->nodes[i].addr), "%s", addr);
+		f->nodes[i].down = down;
+	}
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, bool requeues_in_grace)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->epilog_timeout = epilog_timeout_s;
+	f->requeues_in_grace = requeues_in_grace;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_fail(struct smg_slurm *s, const char *op, uint32_t job, int code, int times)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	if (f->n_rules < MAX_RULES) {
+		struct rule *r = &f->rules[f->n_rules++];
+
+		snprintf(r->op, sizeof(r->op), "%s", op);
+		r->job = job;
+		r->code = code;
+		r->times = times;
+	}
+	pthread_mutex_unlock(&f->lock);
+}
+
+char *smg_slurm_fake_log(struct smg_slurm *s)
+{
+	struct fake *f = s->ctx;
+	char *copy;
+
+	pthread_mutex_lock(&f->lock);
+	copy = smg_xstrdup(f->log);
+	pthread_mutex_unlock(&f->lock);
+	return copy;
+}

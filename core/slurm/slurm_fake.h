@@ -1,0 +1,35 @@
+/*
+ * The fake Slurm: jobs in memory that go from state to state only when a test says so, and failures at named points. It keeps
+ * the real one's promises: requeue makes a running job COMPLETING, a start counts only once the job is exactly PENDING, ...
+ */
+#ifndef SMG_SLURM_SLURM_FAKE_H
+#define SMG_SLURM_SLURM_FAKE_H
+
+#include "slurm/slurm.h"
+
+/* 0. To be freed with smg_slurm_fake_free. Every call takes its lock, also those below. */
+int smg_slurm_fake(struct smg_slurm *out);
+void smg_slurm_fake_free(struct smg_slurm *s);
+
+/* Adds the job, or replaces the one with its id. */
+void smg_slurm_fake_put(struct smg_slurm *s, const struct smg_job *job);
+/* Changes it as one step, beside whoever else does. */
+void smg_slurm_fake_change(struct smg_slurm *s, uint32_t job, void (*change)(struct smg_job *j));
+/* The process belongs to the job from now on. */
+void smg_slurm_fake_pid(struct smg_slurm *s, pid_t pid, uint32_t job);
+/* The end of COMPLETING: the epilog is over. A requeued job is then PENDING, begins two minutes later and has lost its host. */
+void smg_slurm_fake_epilog_done(struct smg_slurm *s, uint32_t job);
+/* The scheduler's turn: a PENDING job that is not held and may start runs on the host. False where it may not. */
+bool smg_slurm_fake_schedule(struct smg_slurm *s, uint32_t job, const char *host);
+void smg_slurm_fake_node(struct smg_slurm *s, const char *node, bool down, const char *addr);
+void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, bool requeues_in_grace);
+
+/*
+ * The next `times` calls of op ("job", "job_of_pid", "requeues_in_grace", "end_script", "unhold", "requeue", "start_now",
+ * "comment", "node_down", "epilog_timeout") for the job (0: any) fail with the code and "fake failure".
+ */
+void smg_slurm_fake_fail(struct smg_slurm *s, const char *op, uint32_t job, int code, int times);
+/* "requeue 7", "start_now 7", ... one a line, in order, without the questions; the caller frees. */
+char *smg_slurm_fake_log(struct smg_slurm *s);
+
+#endif
