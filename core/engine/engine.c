@@ -1,0 +1,155 @@
+/* The engine as a whole: opening it, and the requests that come from other nodes. */
+#include "engine/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- threads ---- */
+
+struct task {
+	struct smg_engine *e;
+	void *(*fn)(void *);
+	void *arg;
+};
+
+static void *task_main(void *arg)
+{
+	struct task t = *(struct task *)arg;
+
+	free(arg);
+	t.fn(t.arg);
+	pthread_mutex_lock(&t.e->lock);
+	t.e->threads--;
+	pthread_cond_broadcast(&t.e->less);
+	pthread_mutex_unlock(&t.e->lock);
+	return NULL;
+}
+
+void engine_thread(struct smg_engine *e, void *(*fn)(void *), void *arg)
+{
+	struct task *task = smg_xcalloc(1, sizeof(*task));
+	pthread_attr_t attr;
+	pthread_t t;
+	int rc;
+
+	*task = (struct task){e, fn, arg};
+	pthread_mutex_lock(&e->lock);
+	e->threads++;
+	pthread_mutex_unlock(&e->lock);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 512 << 10);
+	/* The limit on threads is a passing state: wait for it rather than lose the work that the thread is for. */
+	while ((rc = pthread_create(&t, &attr, task_main, task)) == EAGAIN)
+		smg_sleep_ms(50);
+	if (rc)
+		smg_error("cannot make a thread: %s", strerror(rc));
+	pthread_attr_destroy(&attr);
+}
+
+bool engine_closing(struct smg_engine *e)
+{
+	bool closing;
+
+	pthread_mutex_lock(&e->lock);
+	closing = e->closing;
+	pthread_mutex_unlock(&e->lock);
+	return closing;
+}
+
+bool engine_pause(struct smg_engine *e, int ms)
+{
+	int64_t until = smg_steady_us() + (int64_t)ms * 1000;
+	struct timespec ts = {until / 1000000, (until % 1000000) * 1000};
+	bool closing;
+
+	pthread_mutex_lock(&e->lock);
+	while (!e->closing && pthread_cond_timedwait(&e->less, &e->lock, &ts) != ETIMEDOUT)
+		;
+	closing = e->closing;
+	pthread_mutex_unlock(&e->lock);
+	return !closing;
+}
+
+/* ---- opening and closing ---- */
+
+int smg_engine_open(const struct smg_engine_env *env, struct smg_engine **out, struct smg_err *err)
+{
+	struct smg_engine *e = smg_xcalloc(1, sizeof(*e));
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	pthread_condattr_t attr;
+
+	e->env = *env;
+	e->cores = cores > 0 ? (int)cores : 1;
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&e->less, &attr);
+	if (report_start(e, err) < 0)
+		return -1;
+	*out = e;
+	return 0;
+}
+
+/* Every conductor looks whether it is to end. */
+static void wake_all(struct smg_engine *e)
+{
+	for (struct wf *wf = wf_next_of_job(e, 0, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		wf_wake(wf);
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, 0, wf);
+		wf_drop(wf);
+	}
+}
+
+void smg_engine_close(struct smg_engine *e)
+{
+	struct job_mark *m;
+
+	if (!e)
+		return;
+	pthread_mutex_lock(&e->lock);
+	e->closing = true;
+	pthread_cond_broadcast(&e->less);
+	pthread_mutex_unlock(&e->lock);
+	report_kick(e);
+	wake_all(e);
+	pthread_mutex_lock(&e->lock);
+	while (e->threads)
+		pthread_cond_wait(&e->less, &e->lock);
+	pthread_mutex_unlock(&e->lock);
+	while (e->workflows)
+		wf_delist(e->workflows);
+	while ((m = e->marks) != NULL) {
+		e->marks = m->next;
+		free(m);
+	}
+	pthread_cond_destroy(&e->outbox_ready);
+	pthread_mutex_destroy(&e->outbox_lock);
+	pthread_cond_destroy(&e->less);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+}
+
+int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **reply, char **tree, struct smg_err *err)
+{
+	struct smg_engine *e = arg;
+	const char *op = json_str(req, "op");
+
+	if (!strcmp(op, "report"))
+		return report_apply(e, req, reply, err);
+	if (!strcmp(op, "where"))
+		return report_where(e, req, reply, err);
+	if (!strcmp(op, "query"))
+		return report_query(e, json_object_get(req, "ask"), json_int(req, "uid"), reply, err);
+	if (!strcmp(op, "claim"))
+		return land_claim(e, from, req, reply, err);
+	if (!strcmp(op, "fetch"))
+		return land_fetch(e, req, reply, tree, err);
+	if (!strcmp(op, "release"))
+		return land_release(e, req, reply, err);
+	return smg_fail(err, SMG_EINVAL, "%s asks '%s', which this release does not know", from, op);
+}

@@ -1,0 +1,584 @@
+/*
+ * A job starts again: find its workflow's former life, bring the saved services here, restore each the moment its dependencies
+ * run, and tell the former node only then that its copy may go.
+ */
+#include "engine/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FETCH_PARALLEL 2
+#define RESTORE_TRIES 3
+#define FETCH_TRIES 5 /* of a fetch that arrived damaged; a peer that is away is asked for as long as the job lives */
+#define PEER_MS 10000
+
+/* ---- finding it ---- */
+
+/* The node named in our part of the AdminComment, or "". */
+static void pointer_node(const struct smg_job *job, char *node, size_t n)
+{
+	const char *p = strstr(job->admin_comment, "[smigrate node=");
+
+	node[0] = '\0';
+	if (p)
+		snprintf(node, n, "%.*s", (int)strcspn(p + 15, "] "), p + 15);
+}
+
+/* Where the workflow may be. */
+struct trail {
+	char node[64];	 /* where it was last; "": nowhere, it never ran */
+	char before[64]; /* the node before that, while it still keeps its copy: a landing there was not finished; else "" */
+	bool answered;	 /* by the state host */
+	bool known;	 /* the state host knew the workflow */
+};
+
+/* From the state host; where that knows nothing (its news may still be on their way) or does not answer, from Slurm's record. */
+static void find_trail(struct smg_engine *e, const char *id, const struct smg_job *job, struct trail *t)
+{
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s}", "op", "where", "workflow", id), *reply = NULL;
+	struct smg_err err = {0};
+
+	memset(t, 0, sizeof(*t));
+	pointer_node(job, t->node, sizeof(t->node));
+	if (report_ask(e, req, &reply, &err) < 0) {
+		smg_warn("%s: the state host %s does not answer (%s): going by Slurm's AdminComment, '%s'", id,
+			e->env.config.state_host, err.msg, t->node);
+		return;
+	}
+	t->answered = true;
+	if (!json_str(reply, "node")[0])
+		return;
+	t->known = true;
+	snprintf(t->node, sizeof(t->node), "%s", json_str(reply, "node"));
+	snprintf(t->before, sizeof(t->before), "%s", json_str(reply, "before"));
+}
+
+static void add_source(struct wf *wf, const char *node)
+{
+	size_t i;
+	json_t *v;
+
+	if (!node[0] || !strcmp(node, wf->e->env.config.node))
+		return;
+	json_array_foreach(wf->sources, i, v) if (!strcmp(json_string_value(v), node)) return;
+	json_array_append_new(wf->sources, json_string(node));
+}
+
+static void note_sources(struct wf *wf, const char *from)
+{
+	add_source(wf, from);
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].state == SMG_SVC_SAVED && !wf->svc[i].have_copy)
+			add_source(wf, wf->svc[i].copy_at);
+}
+
+/* The node is gone for Slurm, too: what ran there is lost, as after any node failure. */
+static bool node_is_down(struct smg_engine *e, const char *node)
+{
+	struct smg_err err = {0};
+	bool down = false;
+
+	return e->env.slurm.ops->node_down(e->env.slurm.ctx, node, &down, NULL, 0, &err) == 0 && down;
+}
+
+static int take_over(struct smg_engine *e, const json_t *reply, const char *node, struct wf **out, struct smg_err *err)
+{
+	struct wf *wf = wf_from_items(e, json_object_get(reply, "items"), err);
+
+	if (!wf)
+		return smg_wrap(err, "what %s keeps", node);
+	note_sources(wf, node);
+	*out = wf;
+	return 0;
+}
+
+/* This node's own journal answers for itself; others are asked. */
+static int claim_from(
+	struct smg_engine *e, const char *node, const char *id, uint32_t restarts, json_t **reply, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:I}", "op", "claim", "workflow", id, "restarts", (json_int_t)restarts);
+
+	if (!strcmp(node, e->env.config.node))
+		return land_claim(e, node, req, reply, err);
+	return e->env.peer.ops->call(e->env.peer.ctx, node, req, PEER_MS, reply, err);
+}
+
+/* Nothing is to be had from the node any more, for good. */
+static bool is_gone(struct smg_engine *e, const char *node, const struct smg_err *err)
+{
+	return err->code == SMG_ENOENT || (err->code == SMG_EAGAIN && node_is_down(e, node));
+}
+
+static void tell_lost(struct smg_engine *e, uint32_t job, const char *id, const char *node, const struct smg_err *err)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "its former node %s %s: it is started again from the beginning", node,
+		err->code == SMG_ENOENT ? "knows nothing of it any more" : "is down and took what it held with it");
+	engine_event(e, job, id, NULL, SMG_WARN, text);
+}
+
+int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, bool patient, struct wf **out, bool *ended,
+	int64_t *status, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *reply = NULL;
+	struct trail t;
+	const char *node = t.node;
+	int rc;
+
+	*out = NULL;
+	*ended = false;
+	find_trail(e, id, job, &t);
+	if (!t.node[0])
+		return 0;
+	rc = claim_from(e, node, id, job->restarts, &reply, err);
+	if (rc < 0 && t.before[0] && is_gone(e, node, err)) {
+		smg_warn("%s: %s is lost, where it was landing; %s still has it", id, t.node, t.before);
+		node = t.before;
+		rc = claim_from(e, node, id, job->restarts, &reply, err);
+	}
+	if (rc < 0 && !is_gone(e, node, err))
+		return -1;
+	if (rc < 0 && !t.answered && patient)
+		return smg_fail(err, SMG_EAGAIN, "%s does not have the workflow, and the state host %s does not answer where it is",
+			node, e->env.config.state_host);
+	if (rc < 0) {
+		if (t.known || !t.answered) /* else another workflow of this job ran there */
+			tell_lost(e, job->id, id, node, err);
+		return 0;
+	}
+	if (json_is_true(json_object_get(reply, "ended"))) {
+		*ended = true;
+		*status = json_int(reply, "status");
+		return 0;
+	}
+	return take_over(e, reply, node, out, err);
+}
+
+bool land_moved_on(struct wf *wf, const struct smg_job *job)
+{
+	struct trail t;
+	bool lived;
+
+	pthread_mutex_lock(&wf->lock);
+	lived = wf->state == SMG_WF_SAVED && !wf->ended && job->restarts > wf->restarts + 1;
+	pthread_mutex_unlock(&wf->lock);
+	if (!lived)
+		return false;
+	find_trail(wf->e, wf->id, job, &t);
+	return t.node[0] && strcmp(t.node, wf->e->env.config.node);
+}
+
+void land_retire(struct wf *wf)
+{
+	pthread_mutex_lock(&wf->lock);
+	wf->ended = true;
+	wf_wake(wf);
+	pthread_mutex_unlock(&wf->lock);
+	wf_delist(wf);
+}
+
+/* ---- bringing it here ---- */
+
+static void retry_later(struct svc *s)
+{
+	int shift = s->tries < 6 ? s->tries : 6;
+
+	s->retry_at = smg_steady_us() + (250000LL << shift);
+}
+
+static void give_up(struct wf *wf, size_t i, const char *what, const char *why, const char *where)
+{
+	struct svc *s = &wf->svc[i];
+	char text[sizeof(s->message)];
+
+	s->kept = true;
+	s->exit_status = 125;
+	if (wf->exit_status <= 0)
+		wf->exit_status = 125;
+	snprintf(text, sizeof(text), "%s after %d tries: %.300s; its images are kept on %s", what, s->tries, why, where);
+	svc_move(wf, i, SMG_SVC_FAILED, text);
+	wf_say(wf, s->spec->name, SMG_ERROR, "service %s %s", s->spec->name, text);
+}
+
+static void fetch_failed(struct wf *wf, size_t i, const struct smg_err *err)
+{
+	struct svc *s = &wf->svc[i];
+	bool away = err->code == SMG_EAGAIN || err->code == SMG_ETIME || err->code == SMG_EBUSY;
+
+	s->tries++;
+	retry_later(s);
+	if (!away && s->tries >= FETCH_TRIES)
+		give_up(wf, i, "could not be fetched", err->msg, s->copy_at);
+	else
+		wf_say(wf, s->spec->name, SMG_WARN, "service %s: %s; trying again", s->spec->name, err->msg);
+}
+
+static void fetch_worker(struct wf *wf, size_t i)
+{
+	struct svc *s = &wf->svc[i];
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s,s:I}", "op", "fetch", "workflow", wf->id, "service", s->spec->name,
+		"restarts", (json_int_t)wf->restarts);
+	struct smg_peer *p = &wf->e->env.peer;
+	struct smg_err err = {0};
+	int64_t t0 = smg_now_us(), bytes = 0;
+	int rc = p->ops->fetch(p->ctx, s->copy_at, req, s->dir, &bytes, &err);
+
+	pthread_mutex_lock(&wf->lock);
+	wf_phase(wf, s->spec->name, "send", s->tries + 1, t0, smg_now_us(), bytes, rc < 0 ? err.msg : NULL);
+	if (rc == 0) {
+		s->have_copy = true;
+		s->tries = 0;
+		wf_put_svc(wf, i);
+	} else {
+		fetch_failed(wf, i, &err);
+	}
+	wf->fetching--;
+	s->busy = false;
+	wf_wake(wf);
+	pthread_mutex_unlock(&wf->lock);
+}
+
+/* ---- restoring ---- */
+
+void land_drop_images(struct wf *wf, size_t i)
+{
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", wf->svc[i].dir), *spare = NULL;
+	struct smg_err err = {0};
+
+	if (wf->e->env.config.spare_dir[0]) {
+		spare = smg_xasprintf("%s/%s/%s", wf->e->env.config.spare_dir, wf->id, wf->svc[i].spec->name);
+		smg_rmtree(spare, NULL);
+		*strrchr(spare, '/') = '\0';
+		rmdir(spare); /* the workflow's own, when the last one goes */
+	}
+	if (smg_rmtree(images, &err) < 0)
+		smg_warn("%s: %s", wf->svc[i].id, err.msg);
+}
+
+static void restored(struct wf *wf, size_t i)
+{
+	struct svc *s = &wf->svc[i];
+
+	s->tries = 0;
+	s->started = smg_steady_us();
+	s->next_probe = s->started + s->spec->health.interval_ms * 1000;
+	svc_move(wf, i, SMG_SVC_RUNNING, ""); /* durable from here on: the images may go */
+}
+
+static void restore_failed(struct wf *wf, size_t i, const struct smg_err *err)
+{
+	struct svc *s = &wf->svc[i];
+
+	s->tries++;
+	retry_later(s);
+	svc_move(wf, i, SMG_SVC_SAVED, err->msg);
+	if (s->tries >= RESTORE_TRIES)
+		give_up(wf, i, "could not be restored", err->msg, wf->e->env.config.node);
+	else
+		wf_say(wf, s->spec->name, SMG_WARN, "service %s could not be restored: %s; trying again", s->spec->name, err->msg);
+}
+
+static void restore_worker(struct wf *wf, size_t i)
+{
+	struct svc *s = &wf->svc[i];
+	struct smg_err err = {0};
+	int64_t t0 = smg_now_us();
+	int rc = engine_launch(wf, i, true, &err);
+
+	if (rc < 0)
+		wf_clean_service(wf, i, true);
+	pthread_mutex_lock(&wf->lock);
+	wf_phase(wf, s->spec->name, "restore", s->tries + 1, t0, smg_now_us(), s->image_bytes, rc < 0 ? err.msg : NULL);
+	wf->restoring--;
+	if (rc == 0) {
+		restored(wf, i);
+		/* Still busy: a save that follows at once writes to the very place that is being cleared. */
+		pthread_mutex_unlock(&wf->lock);
+		land_drop_images(wf, i);
+		pthread_mutex_lock(&wf->lock);
+	} else {
+		restore_failed(wf, i, &err);
+	}
+	svc_worker_done(wf, i);
+	wf_wake(wf);
+	pthread_mutex_unlock(&wf->lock);
+}
+
+/* Whatever the condition was, it was met when the service first started: now it only waits for those it depends on to be back. */
+static bool needs_are_back(const struct wf *wf, size_t i)
+{
+	const struct smg_service *spec = wf->svc[i].spec;
+
+	for (size_t d = 0; d < spec->n_deps; d++) {
+		const struct svc *s = &wf->svc[spec->deps[d].service];
+
+		if (s->state != SMG_SVC_RUNNING && !svc_over(s))
+			return false;
+	}
+	return true;
+}
+
+int64_t land_step(struct wf *wf)
+{
+	int limit = wf->e->env.config.restore_parallel ? wf->e->env.config.restore_parallel : wf->e->cores;
+	int64_t now = smg_steady_us(), next = 0;
+
+	for (size_t k = 0; k < wf->spec->n; k++) {
+		size_t i = wf->dag.order[k];
+		struct svc *s = &wf->svc[i];
+
+		if (s->state != SMG_SVC_SAVED || s->busy)
+			continue;
+		if (s->retry_at > now) {
+			next = !next || s->retry_at < next ? s->retry_at : next;
+		} else if (!s->have_copy && wf->fetching < FETCH_PARALLEL) {
+			s->busy = true;
+			wf->fetching++;
+			wf_worker(wf, fetch_worker, i);
+		} else if (s->have_copy && wf->restoring < limit && needs_are_back(wf, i)) {
+			s->busy = true;
+			wf->restoring++;
+			svc_move(wf, i, SMG_SVC_RESTORING, "");
+			wf_worker(wf, restore_worker, i);
+		}
+	}
+	return next;
+}
+
+/* ---- done ---- */
+
+bool land_over(const struct wf *wf)
+{
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].state == SMG_SVC_SAVED || wf->svc[i].state == SMG_SVC_RESTORING)
+			return false;
+	return true;
+}
+
+static void release_worker(struct wf *wf, size_t unused)
+{
+	struct smg_peer *p = &wf->e->env.peer;
+	SMG_AUTOJSON json_t *req =
+		json_pack("{s:s,s:s,s:I}", "op", "release", "workflow", wf->id, "restarts", (json_int_t)wf->restarts);
+	SMG_AUTOJSON json_t *nodes = NULL;
+	size_t i;
+	json_t *v;
+
+	(void)unused;
+	pthread_mutex_lock(&wf->lock);
+	nodes = wf->sources;
+	wf->sources = json_array();
+	pthread_mutex_unlock(&wf->lock);
+	json_array_foreach(nodes, i, v)
+	{
+		SMG_AUTOJSON json_t *reply = NULL;
+		struct smg_err err = {0};
+
+		/* Not kept trying: a copy that is not released goes when its node sees that the job is over. */
+		if (p->ops->call(p->ctx, json_string_value(v), req, PEER_MS, &reply, &err) < 0 && err.code != SMG_ENOENT)
+			smg_warn("%s: %s keeps its copy for now: %s", wf->id, json_string_value(v), err.msg);
+	}
+}
+
+/* The daemon before died between the landing and the release, or in the landing: the former node still keeps its copy. */
+void land_recover(struct wf *wf)
+{
+	if (wf->state != SMG_WF_LANDING && wf->state != SMG_WF_RUNNING)
+		return;
+	add_source(wf, wf->mig.from);
+	if (wf->state == SMG_WF_RUNNING && json_array_size(wf->sources) && strcmp(wf->mig.state, "failed") != 0)
+		wf_worker(wf, release_worker, 0);
+}
+
+void land_done(struct wf *wf)
+{
+	struct migration *m = &wf->mig;
+	bool failed = false;
+
+	for (size_t i = 0; i < wf->spec->n; i++)
+		failed |= wf->svc[i].kept; /* one that failed for another reason is none of the migration's */
+	m->done_us = smg_now_us();
+	snprintf(m->state, sizeof(m->state), "%s", failed ? "failed" : "done");
+	wf_put_migration(wf);
+	wf_move(wf, SMG_WF_RUNNING);
+	wf_say(wf, NULL, SMG_INFO, "all services run again on %s: %lld moved, %lld to be started again, %.2f s after the signal",
+		m->to, (long long)m->moved, (long long)m->restarted, (double)(m->done_us - m->signal_us) / 1e6);
+	if (!failed)
+		wf_worker(wf, release_worker, 0);
+}
+
+/* ---- the former node's side ---- */
+
+static void *save_late(void *arg)
+{
+	struct wf *wf = arg;
+	struct smg_err err = {0};
+
+	if (wf_save(wf, "recover", NULL, smg_now_us(), 0, &err) < 0)
+		smg_warn("%s: %s", wf->id, err.msg);
+	wf_settle_unsavable(wf);
+	wf_drop(wf);
+	return NULL;
+}
+
+/* The journal's rows with what memory knows better: on a full disk the last writes are missing there. */
+static int export_now(struct wf *wf, json_t **items, struct smg_err *err)
+{
+	json_t *item;
+	size_t n;
+
+	if (smg_store_export(wf->e->env.journal, wf->id, items, err) < 0)
+		return -1;
+	json_array_foreach(*items, n, item)
+	{
+		json_t *row = json_object_get(item, "row");
+		int i = strcmp(json_str(item, "table"), "services") ? -1 : smg_spec_find(wf->spec, json_str(row, "name"));
+
+		if (!strcmp(json_str(item, "table"), "workflows"))
+			json_object_update_new(row, json_pack("{s:s, s:I}", "state", smg_wf_state_name(wf->state), "exit_status",
+							    (json_int_t)wf->exit_status));
+		if (i < 0)
+			continue;
+		json_object_set_new(row, "state", json_string(smg_svc_state_name(wf->svc[i].state)));
+		json_object_set_new(row, "exit_status", json_integer(wf->svc[i].exit_status));
+		json_object_set_new(row, "image_bytes", json_integer(wf->svc[i].image_bytes));
+		json_object_set_new(row, "node", json_string(wf->svc[i].have_copy ? wf->e->env.config.node : wf->svc[i].copy_at));
+	}
+	return 0;
+}
+
+static int claim_ended(struct smg_engine *e, const char *id, json_t **reply, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *rows = NULL;
+	const json_t *row;
+	int state;
+
+	if (smg_store_query(e->env.journal, "workflows", "id = ?1", id, NULL, NULL, &rows, err) < 0)
+		return -1;
+	row = json_array_get(rows, 0);
+	state = smg_wf_state_parse(json_str(row, "state"));
+	if (!row || (state != SMG_WF_DONE && state != SMG_WF_FAILED && state != SMG_WF_STOPPED))
+		return smg_fail(err, SMG_ENOENT, "workflow %s is not known here", id);
+	*reply = json_pack("{s:b,s:I}", "ended", 1, "status", (json_int_t)json_int(row, "exit_status"));
+	return 0;
+}
+
+static int claim_locked(struct wf *wf, const char *from, uint32_t restarts, json_t **reply, struct smg_err *err)
+{
+	json_t *items = NULL;
+
+	if (wf->ended && wf->state != SMG_WF_SAVED) {
+		*reply = json_pack("{s:b,s:I}", "ended", 1, "status", (json_int_t)wf->exit_status);
+		return 0;
+	}
+	if (wf->restarts >= restarts)
+		return smg_fail(err, SMG_EPERM, "workflow %s is in restart %u of its job here; %u is not later", wf->id,
+			wf->restarts, restarts);
+	if (wf->state != SMG_WF_SAVED) {
+		if (!wf->saving) { /* its end here was missed, say because this daemon was away: the services are still alive */
+			wf_hold(wf);
+			engine_thread(wf->e, save_late, wf);
+		}
+		return smg_fail(err, SMG_EBUSY, "workflow %s is still being saved on %s", wf->id, wf->e->env.config.node);
+	}
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].unsavable || wf->svc[i].busy)
+			return smg_fail(err, SMG_EBUSY, "service %s is still being ended on %s", wf->svc[i].spec->name,
+				wf->e->env.config.node);
+	if (export_now(wf, &items, err) < 0)
+		return -1;
+	snprintf(wf->claimed_by, sizeof(wf->claimed_by), "%s", from);
+	*reply = json_pack("{s:o}", "items", items);
+	return 0;
+}
+
+int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	struct wf *wf = wf_find(e, json_str(req, "workflow"));
+	int rc;
+
+	if (!wf)
+		return claim_ended(e, json_str(req, "workflow"), reply, err);
+	pthread_mutex_lock(&wf->lock);
+	rc = claim_locked(wf, from, (uint32_t)json_int(req, "restarts"), reply, err);
+	pthread_mutex_unlock(&wf->lock);
+	wf_drop(wf);
+	return rc;
+}
+
+/* A workflow of this node that is saved and whose job is in a later life. */
+static struct wf *find_saved(struct smg_engine *e, const json_t *req, struct smg_err *err)
+{
+	struct wf *wf = wf_find(e, json_str(req, "workflow"));
+	bool ok;
+
+	if (!wf) {
+		smg_fail(err, SMG_ENOENT, "workflow %s is not known here", json_str(req, "workflow"));
+		return NULL;
+	}
+	pthread_mutex_lock(&wf->lock);
+	ok = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && json_int(req, "restarts") > wf->restarts;
+	pthread_mutex_unlock(&wf->lock);
+	if (!ok) {
+		smg_fail(err, SMG_EBUSY, "workflow %s is not saved here for restart %lld", wf->id,
+			(long long)json_int(req, "restarts"));
+		wf_drop(wf);
+		return NULL;
+	}
+	return wf;
+}
+
+int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, char **tree, struct smg_err *err)
+{
+	struct wf *wf = find_saved(e, req, err);
+	SMG_AUTOFREE char *work = NULL;
+	int i, rc = 0;
+
+	if (!wf)
+		return -1;
+	i = smg_spec_find(wf->spec, json_str(req, "service"));
+	if (i < 0 || wf->svc[i].state != SMG_SVC_SAVED || !wf->svc[i].have_copy) {
+		rc = smg_fail(err, SMG_ENOENT, "service %s has no saved copy here", json_str(req, "service"));
+	} else {
+		work = smg_xasprintf("%s/work", wf->svc[i].dir);
+		smg_rmtree(work, NULL); /* overlayfs' scratch: means nothing elsewhere */
+		*tree = smg_xstrdup(wf->svc[i].dir);
+		*reply = json_pack("{s:b}", "ok", 1);
+	}
+	wf_drop(wf);
+	return rc;
+}
+
+void land_drop_copy(struct wf *wf)
+{
+	struct smg_err err = {0};
+
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].have_copy)
+			land_drop_images(wf, i);
+	if (smg_rmtree(wf->dir, &err) < 0)
+		smg_warn("%s: %s", wf->id, err.msg);
+	if (smg_store_forget(wf->e->env.journal, wf->id, &err) < 0)
+		smg_warn("%s: %s", wf->id, err.msg);
+	smg_job_cgroup_remove(wf->cgroup);
+}
+
+int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	struct wf *wf = find_saved(e, req, err);
+
+	if (!wf)
+		return -1;
+	land_drop_copy(wf);
+	pthread_mutex_lock(&wf->lock);
+	if (json_array_size(wf->sources)) /* a landing here that was cut short never came to that */
+		wf_worker(wf, release_worker, 0);
+	pthread_mutex_unlock(&wf->lock);
+	smg_info("%s: runs on %s now, the copy here is dropped", wf->id, wf->claimed_by);
+	land_retire(wf);
+	wf_drop(wf);
+	*reply = json_pack("{s:b}", "ok", 1);
+	return 0;
+}

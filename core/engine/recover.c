@@ -1,0 +1,224 @@
+/*
+ * The daemon starts: for each workflow that the journal holds open on this node, look at what is really there (shims by pid and
+ * start time, images by their rows), and go on from it. Every step may be repeated: a crash in here runs it again.
+ */
+#include "engine/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void container_lost(struct wf *wf, size_t i, int status)
+{
+	struct svc *s = &wf->svc[i];
+
+	wf_clean_service(wf, i, false);
+	s->exit_status = status < 0 ? 137 : status;
+	if (s->state == SMG_SVC_FROZEN || s->state == SMG_SVC_RESTORING)
+		svc_move(wf, i, SMG_SVC_RUNNING, "");
+	svc_move(wf, i, SMG_SVC_EXITED, status < 0 ? "it ended while smigrated was away, and its status is not known" : "");
+	if (s->exit_status && wf->exit_status <= 0)
+		wf->exit_status = s->exit_status;
+}
+
+/* The former daemon's dump went well, only nobody was there to write it down. */
+static void dump_finished(struct wf *wf, size_t i)
+{
+	struct svc *s = &wf->svc[i];
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", s->dir);
+	struct smg_err err = {0};
+
+	if (smg_sync_tree(images, &err) < 0)
+		smg_warn("%s: %s", s->id, err.msg);
+	if (s->state == SMG_SVC_RUNNING)
+		svc_move(wf, i, SMG_SVC_FROZEN, "");
+	s->have_copy = true;
+	s->image_bytes = smg_tree_bytes(images);
+	svc_move(wf, i, SMG_SVC_SAVED, "");
+	wf_clean_service(wf, i, true);
+}
+
+/* Running, as far as the journal knows: its shim is found again, or has left the status behind. */
+static void recover_running(struct wf *wf, size_t i)
+{
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	struct svc *s = &wf->svc[i];
+	struct smg_err err = {0};
+	int status = -1;
+
+	if (rt->ops->adopt(rt->ctx, s->id, &s->shim, &status, &err) < 0) {
+		if (status == SMG_STATUS_DUMPED)
+			return dump_finished(wf, i);
+		return container_lost(wf, i, status);
+	}
+	/* It may be frozen though the row says running: the former daemon ended between the act and its record. */
+	if (rt->ops->thaw(rt->ctx, s->id, &err) < 0)
+		smg_warn("%s: cannot thaw: %s", s->id, err.msg);
+	if (s->state == SMG_SVC_FROZEN)
+		svc_move(wf, i, SMG_SVC_RUNNING, "");
+	s->started = smg_steady_us();
+	s->next_probe = s->started + s->spec->health.interval_ms * 1000;
+}
+
+/* Being started or restored when the former daemon ended: it went on by itself, and what it has done since must not be done again.
+ */
+static bool recover_launched(struct wf *wf, size_t i)
+{
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	struct svc *s = &wf->svc[i];
+	struct smg_err err = {0};
+	int status = -1;
+
+	memset(&s->shim, 0, sizeof(s->shim));
+	if (rt->ops->adopt(rt->ctx, s->id, &s->shim, &status, &err) < 0) {
+		if (status >= 0)
+			container_lost(wf, i, status);
+		return status >= 0;
+	}
+	s->started = smg_steady_us();
+	s->next_probe = s->started + s->spec->health.interval_ms * 1000;
+	svc_move(wf, i, SMG_SVC_RUNNING, "");
+	return true;
+}
+
+static void recover_service(struct wf *wf, size_t i)
+{
+	struct svc *s = &wf->svc[i];
+
+	switch (s->state) {
+	case SMG_SVC_RUNNING:
+	case SMG_SVC_FROZEN:
+		recover_running(wf, i);
+		break;
+	case SMG_SVC_STARTING:
+		if (recover_launched(wf, i))
+			break;
+		wf_clean_service(wf, i, false);
+		svc_move(wf, i, SMG_SVC_PENDING, "");
+		break;
+	case SMG_SVC_RESTORING: /* its images are dropped only when running is durable */
+		s->have_copy = true;
+		if (recover_launched(wf, i)) {
+			land_drop_images(wf, i);
+			break;
+		}
+		wf_clean_service(wf, i, true);
+		svc_move(wf, i, SMG_SVC_SAVED, "");
+		break;
+	case SMG_SVC_SAVED: /* the daemon before may not have come to that */
+		wf_clean_service(wf, i, true);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The job's processes hold what we need to reach its cgroup; without them the standing place is ours. */
+static void recover_cgroup(struct wf *wf)
+{
+	if (wf->svc[0].shim.init <= 0 || smg_job_cgroup(wf->svc[0].shim.init, wf->job, wf->cgroup, sizeof(wf->cgroup), NULL) < 0)
+		snprintf(wf->cgroup, sizeof(wf->cgroup), "/smigrate/job_%u", wf->job);
+}
+
+struct late {
+	struct smg_engine *e;
+	uint32_t job;
+	uint32_t restarts;
+};
+
+/* What became of the job while nobody listened: it runs here still, was taken away, or is over. */
+static void *catch_up(void *arg)
+{
+	struct late l = *(struct late *)arg;
+	struct smg_slurm *sl = &l.e->env.slurm;
+	struct smg_err err = {0};
+	struct smg_job job;
+
+	free(arg);
+	while (sl->ops->job(sl->ctx, l.job, &job, &err) < 0) {
+		if (err.code == SMG_ENOENT) {
+			stop_job(l.e, l.job, "the job ended while smigrated was away");
+			return NULL;
+		}
+		if (!engine_pause(l.e, 2000))
+			return NULL;
+	}
+	if (job.state == SMG_JOB_RUNNING && job.restarts == l.restarts && !job.completing) {
+		engine_note_node(l.e, &job); /* the daemon before may not have come to that */
+		if (job.preempted)
+			engine_judge(l.e, l.job);
+		return NULL;
+	}
+	if (!job.completing && strcmp(job.batch_host, l.e->env.config.node))
+		mark_drop(l.e, l.job);
+	if (job.state == SMG_JOB_PENDING || job.requeuing || job.restarts != l.restarts)
+		job_leaves(l.e, l.job, false, &job, smg_now_us());
+	if (job.state == SMG_JOB_PENDING || job.requeuing)
+		job_follow(l.e, &job); /* also one whose services had been saved: the daemon before may not have come to that */
+	else if (job.restarts == l.restarts && job.state != SMG_JOB_SUSPENDED)
+		stop_job(l.e, l.job, "the job ended while smigrated was away");
+	return NULL;
+}
+
+static void begin_catching_up(struct wf *wf)
+{
+	struct late *l = smg_xcalloc(1, sizeof(*l));
+
+	*l = (struct late){wf->e, wf->job, wf->restarts};
+	engine_thread(wf->e, catch_up, l);
+}
+
+/* Without the lock: nobody but the runtime knows the workflow yet, and its word of an end is kept while a service is busy. */
+static void recover_services(struct wf *wf)
+{
+	for (size_t i = 0; i < wf->spec->n; i++)
+		wf->svc[i].busy = true;
+	wf_enlist(wf);
+	recover_cgroup(wf);
+	for (size_t i = 0; i < wf->spec->n; i++)
+		recover_service(wf, i);
+	pthread_mutex_lock(&wf->lock);
+	for (size_t i = 0; i < wf->spec->n; i++)
+		svc_worker_done(wf, i);
+	pthread_mutex_unlock(&wf->lock);
+}
+
+static void recover_one(struct smg_engine *e, const char *id)
+{
+	SMG_AUTOJSON json_t *items = NULL;
+	struct smg_err err = {0};
+	struct wf *wf;
+
+	if (smg_store_export(e->env.journal, id, &items, &err) < 0 || !(wf = wf_from_items(e, items, &err))) {
+		smg_error("%s: cannot be taken up again: %s", id, err.msg);
+		return;
+	}
+	recover_services(wf);
+	pthread_mutex_lock(&wf->lock);
+	/* A save that was cut short: what it had saved stays so, the rest runs; landing means bringing the saved ones back. */
+	if (wf->state == SMG_WF_SAVING) {
+		snprintf(wf->mig.state, sizeof(wf->mig.state), "failed");
+		snprintf(wf->mig.error, sizeof(wf->mig.error), "smigrated ended in the middle of the save");
+		wf_put_migration(wf);
+		wf_move(wf, SMG_WF_LANDING);
+	}
+	land_recover(wf);
+	pthread_mutex_unlock(&wf->lock);
+	smg_info("%s: taken up again, %s", id, smg_wf_state_name(wf->state));
+	begin_catching_up(wf);
+	conduct_start(wf);
+	wf_drop(wf);
+}
+
+int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *rows = NULL;
+	json_t *row;
+	size_t i;
+
+	if (smg_store_query(e->env.journal, "workflows", "state IN ('running', 'saving', 'saved', 'landing')", NULL, NULL, NULL,
+		    &rows, err) < 0)
+		return -1;
+	json_array_foreach(rows, i, row) recover_one(e, json_str(row, "id"));
+	keep_sweep(e);
+	return 0;
+}

@@ -1,0 +1,420 @@
+/* `smigrate run`: whose job is it, is there a former life to go on with, and then the words that the user sees until the end. */
+#include "engine/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define RETRY_MS 500
+#define STATE_HOST_WAIT_US (60 * 1000000LL) /* where nobody else knows whether the workflow has run before */
+
+/* What one call of `smigrate run` brings along. */
+struct visit {
+	struct smg_engine *e;
+	int conn;
+	const struct smg_caller *caller;
+	const json_t *req;
+	int out_fd, err_fd;
+	struct smg_job job;
+	bool said_waiting;
+	int64_t began; /* steady clock */
+};
+
+static int send_json(int fd, json_t *msg) /* steals msg */
+{
+	int rc = smg_msg_send(fd, msg, NULL, 0, NULL);
+
+	json_decref(msg);
+	return rc;
+}
+
+static void say_direct(struct visit *v, const char *level, const char *text)
+{
+	send_json(v->conn, json_pack("{s:s,s:s}", "say", text, "level", level));
+}
+
+/* ---- whose job ---- */
+
+static int find_job(struct visit *v, struct smg_err *err)
+{
+	struct smg_slurm *sl = &v->e->env.slurm;
+	uint32_t id;
+
+	if (sl->ops->job_of_pid(sl->ctx, v->caller->pid, &id, err) < 0) {
+		if (err->code == SMG_ENOENT)
+			return smg_fail(err, SMG_EINVAL,
+				"`smigrate run` belongs into a batch script: this process is in no job on %s. Submit it: sbatch "
+				"--migrate=FILE job.sh",
+				v->e->env.config.node);
+		return -1;
+	}
+	if (sl->ops->job(sl->ctx, id, &v->job, err) < 0)
+		return -1;
+	/* root, too: the containers get the caller's groups */
+	if (v->job.uid != v->caller->uid)
+		return smg_fail(err, SMG_EPERM, "job %u belongs to another user", id);
+	if (!v->job.batch)
+		return smg_fail(
+			err, SMG_EUNSUP, "job %u has no batch script (salloc, srun): nobody would start it again elsewhere", id);
+	if (v->job.n_nodes > 1)
+		return smg_fail(err, SMG_EUNSUP, "job %u has %u nodes; jobs of more than one node are not supported yet", id,
+			v->job.n_nodes);
+	return 0;
+}
+
+/* ---- attaching ---- */
+
+static void adopt_caller(struct visit *v, struct wf *wf)
+{
+	struct smg_owner *o = &wf->owner;
+
+	o->uid = v->job.uid;
+	o->gid = v->caller->gid;
+	o->n_groups = v->caller->n_groups;
+	memcpy(o->groups, v->caller->groups, sizeof(o->groups));
+	o->client = v->caller->pid;
+	o->client_start = smg_proc_start(v->caller->pid);
+	snprintf(wf->user, sizeof(wf->user), "%s", v->job.user);
+	smg_close_p(&wf->out_fd);
+	smg_close_p(&wf->err_fd);
+	wf->out_fd = fcntl(v->out_fd, F_DUPFD_CLOEXEC, 3);
+	wf->err_fd = fcntl(v->err_fd, F_DUPFD_CLOEXEC, 3);
+	if (smg_job_cgroup(v->caller->pid, wf->job, wf->cgroup, sizeof(wf->cgroup), NULL) < 0)
+		snprintf(wf->cgroup, sizeof(wf->cgroup), "/smigrate/job_%u", wf->job);
+}
+
+static struct client *attach(struct wf *wf, int conn)
+{
+	struct client *c = smg_xcalloc(1, sizeof(*c));
+
+	c->fd = conn;
+	c->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->queue = json_array();
+	if (wf->client) {
+		uint64_t one = 1;
+
+		wf->client->replaced = true;
+		if (write(wf->client->event, &one, sizeof(one)) < 0)
+			smg_debug("%s: the former client is gone", wf->id);
+	}
+	wf->client = c;
+	wf_wake(wf); /* the conductor starts nothing while nobody is attached */
+	return c;
+}
+
+static void detach(struct wf *wf, struct client *c)
+{
+	pthread_mutex_lock(&wf->lock);
+	if (wf->client == c)
+		wf->client = NULL;
+	pthread_mutex_unlock(&wf->lock);
+	close(c->event);
+	json_decref(c->queue);
+	free(c);
+}
+
+/* ---- starting, resuming ---- */
+
+/* A workflow in a job without --migrate runs, too; only nobody hears of a preemption in time. */
+static void check_mark(struct visit *v)
+{
+	bool was_there;
+
+	mark_make(v->e, v->job.id, &was_there);
+	if (was_there)
+		return;
+	say_direct(v, "warning", "this job was not submitted with --migrate: it is not protected against preemption");
+	engine_event(v->e, v->job.id, NULL, NULL, SMG_WARN, "not submitted with --migrate: not protected against preemption");
+}
+
+static struct wf *start_fresh(struct visit *v, struct smg_spec *spec, struct smg_err *err)
+{
+	struct wf *wf = wf_new(v->e, v->job.id, spec, err), *first;
+
+	if (!wf)
+		return NULL;
+	pthread_mutex_lock(&wf->lock);
+	if (!wf_enlist(wf)) { /* the same command twice at one time: both attend to the one that came first */
+		pthread_mutex_unlock(&wf->lock);
+		first = wf_find(v->e, wf->id);
+		wf_drop(wf);
+		if (!first)
+			smg_fail(err, SMG_EBUSY, "the workflow has just ended in another `smigrate run` of this job");
+		return first;
+	}
+	adopt_caller(v, wf);
+	wf_set_restarts(wf, v->job.restarts);
+	wf_account(wf, &v->job, false);
+	wf_put_all(wf);
+	pthread_mutex_unlock(&wf->lock);
+	conduct_start(wf);
+	engine_note_node(v->e, &v->job);
+	return wf;
+}
+
+static void begin_landing(struct visit *v, struct wf *wf)
+{
+	adopt_caller(v, wf);
+	wf_set_restarts(wf, v->job.restarts);
+	wf_account(wf, &v->job, false);
+	wf->mig.landed_us = smg_now_us();
+	snprintf(wf->mig.to, sizeof(wf->mig.to), "%s", v->e->env.config.node);
+	snprintf(wf->mig.state, sizeof(wf->mig.state), "landing");
+	wf->state = wf->state == SMG_WF_SAVED ? SMG_WF_LANDING : wf->state;
+	wf_put_all(wf);
+	wf_phase(wf, "*", "pending", 1, wf->mig.saved_us, wf->mig.landed_us, 0, NULL);
+}
+
+/* What the file says now against what was started: the first one counts, and the user should know. */
+static bool spec_differs(const struct wf *wf, struct smg_spec *spec)
+{
+	SMG_AUTOJSON json_t *j = smg_spec_to_json(spec);
+	SMG_AUTOFREE char *text = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
+
+	return strcmp(text, wf->spec_text) != 0;
+}
+
+static void welcome(struct visit *v, struct wf *wf, struct smg_spec *spec)
+{
+	if (spec_differs(wf, spec))
+		wf_say(wf, NULL, SMG_WARN, "the workflow file has changed since this job first started; it goes on as it was then");
+	wf_say(wf, NULL, SMG_INFO, "resuming on %s what was saved on %s", v->e->env.config.node, wf->mig.from);
+	if (spec->n)
+		wf_wake(wf);
+}
+
+enum got { GOT_IT, GOT_ENDED, TRY_AGAIN, REFUSED };
+
+/* The workflow is on this node already: attach, or resume what was saved here. */
+static enum got take_local(
+	struct visit *v, struct wf *wf, struct smg_spec *spec, struct client **c, int64_t *status, struct smg_err *err)
+{
+	enum got rc = GOT_IT;
+
+	pthread_mutex_lock(&wf->lock);
+	if (wf->owner.uid != v->job.uid) {
+		smg_fail(err, SMG_EPERM, "workflow %s belongs to another user", wf->id);
+		rc = REFUSED;
+	} else if (wf->ended && wf->restarts == v->job.restarts && !json_is_true(json_object_get(v->req, "attach"))) {
+		smg_fail(err, SMG_EBUSY,
+			"workflow %s has already run in this job; give the second one another name (name: in the file)", wf->id);
+		rc = REFUSED;
+	} else if (wf->ended) {
+		*status = wf->exit_status;
+		rc = GOT_ENDED;
+	} else if (wf->restarts == v->job.restarts) {
+		adopt_caller(v, wf);
+		*c = attach(wf, v->conn);
+		wf_wake(wf);
+	} else if (wf->state == SMG_WF_SAVED && !wf->saving) {
+		begin_landing(v, wf);
+		*c = attach(wf, v->conn);
+		welcome(v, wf, spec);
+	} else if (!wf->saving) { /* its end here was missed and it never stopped: it is in its job again as it is */
+		adopt_caller(v, wf);
+		wf_set_restarts(wf, v->job.restarts);
+		wf_put_all(wf);
+		*c = attach(wf, v->conn);
+	} else {
+		rc = TRY_AGAIN;
+	}
+	pthread_mutex_unlock(&wf->lock);
+	return rc;
+}
+
+/* stale: what this node still has of it, of no more use, or NULL. */
+static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, struct smg_spec *spec, struct wf **out,
+	struct client **c, int64_t *status, struct smg_err *err)
+{
+	struct wf *wf = NULL;
+	bool ended, patient = smg_steady_us() < v->began + STATE_HOST_WAIT_US;
+
+	if (land_find(v->e, id, &v->job, patient, &wf, &ended, status, err) < 0)
+		return err->code == SMG_EAGAIN || err->code == SMG_EBUSY || err->code == SMG_ETIME ? TRY_AGAIN : REFUSED;
+	if (ended)
+		return GOT_ENDED;
+	if (stale)
+		land_retire(stale);
+	if (!wf)
+		return *out = NULL, GOT_IT;
+	pthread_mutex_lock(&wf->lock);
+	if (!wf_enlist(wf)) {
+		pthread_mutex_unlock(&wf->lock);
+		wf_drop(wf);
+		smg_fail(err, SMG_EBUSY, "another `smigrate run` of this job is bringing the workflow back");
+		return TRY_AGAIN;
+	}
+	begin_landing(v, wf);
+	*c = attach(wf, v->conn);
+	welcome(v, wf, spec);
+	pthread_mutex_unlock(&wf->lock);
+	conduct_start(wf);
+	engine_note_node(v->e, &v->job);
+	*out = wf;
+	return GOT_IT;
+}
+
+static bool client_gone(int fd)
+{
+	struct pollfd p = {fd, POLLRDHUP, 0};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+static void say_waiting(struct visit *v, const struct smg_err *err)
+{
+	if (v->said_waiting)
+		return;
+	v->said_waiting = true;
+	say_direct(v, "warning", err->msg);
+	say_direct(v, "info", "waiting for the former node to hand the workflow over; nothing is started twice");
+	engine_event(v->e, v->job.id, NULL, NULL, SMG_WARN, err->msg);
+}
+
+/* Until the workflow is here and the client attached. 0, or -1 with err; *wf NULL and status set: it had ended already. */
+static int obtain(struct visit *v, struct smg_spec **spec, struct wf **wf, struct client **c, int64_t *status, struct smg_err *err)
+{
+	char id[128];
+
+	snprintf(id, sizeof(id), "%u.%s", v->job.id, (*spec)->name);
+	for (;;) {
+		struct wf *here = wf_find(v->e, id), *stale = here && land_moved_on(here, &v->job) ? here : NULL;
+		enum got got = GOT_IT;
+
+		*wf = stale ? NULL : here;
+		if (*wf)
+			got = take_local(v, *wf, *spec, c, status, err);
+		else if (v->job.restarts)
+			got = take_foreign(v, id, stale, *spec, wf, c, status, err);
+		if (stale)
+			wf_drop(stale);
+		if (got == GOT_IT && !*wf) {
+			*wf = start_fresh(v, smg_steal(*spec), err);
+			if (!*wf)
+				return -1;
+			pthread_mutex_lock(&(*wf)->lock);
+			*c = attach(*wf, v->conn);
+			pthread_mutex_unlock(&(*wf)->lock);
+		}
+		if (got == GOT_IT)
+			return 0;
+		if (*wf)
+			wf_drop(*wf);
+		*wf = NULL;
+		if (got == GOT_ENDED)
+			return 0;
+		if (got == REFUSED)
+			return -1;
+		say_waiting(v, err);
+		smg_sleep_ms(RETRY_MS);
+		if (client_gone(v->conn))
+			return smg_fail(err, SMG_ENOENT, "the client has gone");
+	}
+}
+
+/* ---- until it ends ---- */
+
+/* Sends what waits. Returns -1 when the connection is of no more use. */
+static int flush_queue(struct wf *wf, struct client *c)
+{
+	uint64_t n;
+
+	if (read(c->event, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		return -1;
+	for (;;) {
+		SMG_AUTOJSON json_t *msg = NULL;
+		bool replaced;
+
+		pthread_mutex_lock(&wf->lock);
+		replaced = c->replaced;
+		if (json_array_size(c->queue)) {
+			msg = json_incref(json_array_get(c->queue, 0));
+			json_array_remove(c->queue, 0);
+		}
+		pthread_mutex_unlock(&wf->lock);
+		if (replaced)
+			return -1;
+		if (!msg)
+			return 0;
+		if (smg_msg_send(c->fd, msg, NULL, 0, NULL) < 0 || json_object_get(msg, "done"))
+			return -1;
+	}
+}
+
+/* The user's `smigrate run` was told to end. At a preemption Slurm sends that to everything; else the user means it. */
+static void asked_to_stop(struct visit *v, struct wf *wf)
+{
+	struct smg_slurm *sl = &v->e->env.slurm;
+	struct smg_err err = {0};
+	struct smg_job job;
+
+	if (sl->ops->job(sl->ctx, v->job.id, &job, &err) < 0 || job.state != SMG_JOB_RUNNING || job.preempted || job.requeuing ||
+		job.completing || job.restarts != v->job.restarts) {
+		engine_judge(v->e, v->job.id);
+		return;
+	}
+	pthread_mutex_lock(&wf->lock);
+	wf_stop(wf, "`smigrate run` was told to end");
+	pthread_mutex_unlock(&wf->lock);
+}
+
+static void attend(struct visit *v, struct wf *wf, struct client *c)
+{
+	for (;;) {
+		struct pollfd p[2] = {{c->fd, POLLIN | POLLRDHUP, 0}, {c->event, POLLIN, 0}};
+		SMG_AUTOJSON json_t *msg = NULL;
+
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			return;
+		if (p[1].revents && flush_queue(wf, c) < 0)
+			return;
+		if (!p[0].revents)
+			continue;
+		if (smg_msg_recv(c->fd, &msg, NULL, 0, NULL, 1000, NULL) < 0)
+			return;
+		if (!strcmp(json_str(msg, "op"), "stop"))
+			asked_to_stop(v, wf);
+	}
+}
+
+static int visit(struct visit *v, struct smg_err *err)
+{
+	struct smg_spec *spec = NULL;
+	struct client *c = NULL;
+	struct wf *wf = NULL;
+	int64_t status = 0;
+	int rc;
+
+	if (find_job(v, err) < 0 || smg_spec_from_json(json_object_get(v->req, "spec"), &spec, err) < 0)
+		return -1;
+	check_mark(v);
+	mark_ran(v->e, v->job.id);
+	rc = obtain(v, &spec, &wf, &c, &status, err);
+	smg_spec_free(spec);
+	if (rc < 0)
+		return -1;
+	if (!wf) {
+		send_json(v->conn, json_pack("{s:b,s:I,s:b}", "done", 1, "status", (json_int_t)status, "earlier", 1));
+		return 0;
+	}
+	send_json(v->conn, json_pack("{s:b,s:s,s:s}", "ok", 1, "workflow", wf->id, "node", v->e->env.config.node));
+	attend(v, wf, c);
+	detach(wf, c);
+	wf_drop(wf);
+	return 0;
+}
+
+void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *caller, const json_t *req, int out_fd, int err_fd)
+{
+	struct visit v = {
+		.e = e, .conn = conn, .caller = caller, .req = req, .out_fd = out_fd, .err_fd = err_fd, .began = smg_steady_us()};
+	struct smg_err err = {0};
+
+	if (visit(&v, &err) < 0) {
+		smg_info("`smigrate run` of uid %u refused: %s", (unsigned)caller->uid, err.msg);
+		send_json(conn, smg_error_json(&err));
+	}
+}

@@ -1,0 +1,948 @@
+/*
+ * A world for the engine's tests: a state host (ctl) and three nodes, each with a daemon's engine, its journal in a file, and a
+ * fake runtime whose containers outlive the daemon; one fake Slurm; fake peers between them. A daemon can be killed at any moment:
+ * its threads then reach nothing any more (no container, no peer, no Slurm), its successor begins with what was on disk just then.
+ *
+ * All clocks of the code under test run SPEED times as fast as the real one, so that its pauses of seconds cost little.
+ */
+#include "../../core/slurm/slurm_fake.c"
+
+#include "base/log.h"
+#include "base/net.h"
+#include "engine/engine.h"
+#include "runtime/runtime_fake.h"
+#include "transfer/peer_fake.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+/* ---- the fast clock ---- */
+
+#define SPEED 10
+#define NS 1000000000LL
+
+static int64_t clock_base[2]; /* of CLOCK_REALTIME and CLOCK_MONOTONIC: where fast and real time agree */
+
+static int64_t real_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	syscall(SYS_clock_gettime, id, &ts);
+	return ts.tv_sec * NS + ts.tv_nsec;
+}
+
+__attribute__((constructor)) static void start_clock(void)
+{
+	clock_base[CLOCK_REALTIME] = real_ns(CLOCK_REALTIME);
+	clock_base[CLOCK_MONOTONIC] = real_ns(CLOCK_MONOTONIC);
+}
+
+static struct timespec to_timespec(int64_t ns)
+{
+	return (struct timespec){ns / NS, ns % NS};
+}
+
+/* These take the place of libc's in all that is linked statically, which is our own code. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int64_t now = real_ns(id);
+
+	if (id == CLOCK_REALTIME || id == CLOCK_MONOTONIC)
+		now = clock_base[id] + (now - clock_base[id]) * SPEED;
+	*ts = to_timespec(now);
+	return 0;
+}
+
+time_t time(time_t *out)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (out)
+		*out = ts.tv_sec;
+	return ts.tv_sec;
+}
+
+int nanosleep(const struct timespec *want, struct timespec *left)
+{
+	struct timespec ts = to_timespec((want->tv_sec * NS + want->tv_nsec) / SPEED);
+
+	(void)left;
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
+		;
+	return 0;
+}
+
+/* All condition variables that are waited on with a limit go by the monotonic clock. */
+int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until)
+{
+	int64_t base = clock_base[CLOCK_MONOTONIC];
+	struct timespec ts = to_timespec(base + (until->tv_sec * NS + until->tv_nsec - base) / SPEED);
+
+	return pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &ts);
+}
+
+static inline void real_sleep_ms(int ms)
+{
+	struct timespec ts = to_timespec(ms * 1000000LL);
+
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+}
+
+/* Whether it comes true; looked at again and again, at most for so long in real time. */
+#define WITHIN(ms, cond)                                                                                                           \
+	({                                                                                                                         \
+		int64_t end_ = real_ns(CLOCK_MONOTONIC) + (ms)*1000000LL;                                                          \
+		bool true_;                                                                                                        \
+		while (!(true_ = (cond)) && real_ns(CLOCK_MONOTONIC) < end_)                                                       \
+			real_sleep_ms(4);                                                                                          \
+		true_;                                                                                                             \
+	})
+#define LONG_MS 20000
+
+/* ---- the world ---- */
+
+enum { CTL, N1, N2, N3, N_NODES };
+static const char *const node_names[N_NODES] = {"ctl", "n1", "n2", "n3"};
+
+struct world;
+
+/* What a container left behind for the next daemon, as shims do. */
+struct left {
+	char id[200];
+	int status;
+	struct left *next;
+};
+
+struct node {
+	struct world *w;
+	const char *name;
+	int life;	       /* how many daemons it has had; part of its folder's name */
+	struct smg_runtime rt; /* the fake itself */
+	pthread_mutex_t lock;
+	struct daemon *daemon; /* NULL: none runs */
+	struct left *left;
+};
+
+/* One life of a node's daemon. */
+struct daemon {
+	struct node *node;
+	pthread_rwlock_t lock; /* held by every act on the world outside; killing it waits for these */
+	bool dead;
+	bool serving; /* under the node's lock */
+	struct smg_engine *engine;
+	struct smg_store *journal, *state;
+	struct smg_peer peer;
+	char *jobs_dir;
+	struct daemon *next; /* all that ever were */
+};
+
+/* One `smigrate run`. */
+struct client {
+	struct world *w;
+	struct daemon *d;
+	uint32_t job;
+	int fd, server_fd;
+	json_t *req;
+	struct smg_caller caller;
+	pthread_t server, reader;
+	pthread_mutex_t lock;
+	char *said; /* all that it was told, one message a line */
+	bool ok, done, moved, end, earlier, gone, joined;
+	int64_t status;
+	char code[16]; /* of a refusal */
+	struct client *next;
+};
+
+struct world {
+	char dir[64];
+	struct smg_slurm slurm;
+	struct smg_fake_net *net;
+	struct node nodes[N_NODES];
+	struct daemon *daemons;
+	struct client *clients;
+	struct smg_config config; /* what all nodes begin with */
+	pthread_mutex_t lock;
+	char wrong[512]; /* the first broken promise: a container in two places */
+};
+
+static void note_wrong(struct world *w, const char *id, const char *a, const char *b)
+{
+	pthread_mutex_lock(&w->lock);
+	if (!w->wrong[0])
+		snprintf(w->wrong, sizeof(w->wrong), "%.200s runs on %s and on %s", id, a, b);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* ---- what is left behind ---- */
+
+static void leave_behind(struct node *n, const char *id, int status)
+{
+	struct left *l = smg_xcalloc(1, sizeof(*l));
+
+	snprintf(l->id, sizeof(l->id), "%s", id);
+	l->status = status;
+	pthread_mutex_lock(&n->lock);
+	l->next = n->left;
+	n->left = l;
+	pthread_mutex_unlock(&n->lock);
+}
+
+static void clear_left(struct node *n, const char *id)
+{
+	pthread_mutex_lock(&n->lock);
+	for (struct left **p = &n->left, *l; (l = *p) != NULL;) {
+		if (!id || !strcmp(l->id, id)) {
+			*p = l->next;
+			free(l);
+		} else {
+			p = &l->next;
+		}
+	}
+	pthread_mutex_unlock(&n->lock);
+}
+
+static int status_left(struct node *n, const char *id)
+{
+	int status = SMG_STATUS_UNKNOWN;
+
+	pthread_mutex_lock(&n->lock);
+	for (const struct left *l = n->left; l && status == SMG_STATUS_UNKNOWN; l = l->next)
+		if (!strcmp(l->id, id))
+			status = l->status;
+	pthread_mutex_unlock(&n->lock);
+	return status;
+}
+
+static void container_ended(void *arg, const char *id, int status, const char *reason)
+{
+	struct node *n = arg;
+	struct smg_engine *e;
+
+	leave_behind(n, id, status);
+	pthread_mutex_lock(&n->lock);
+	e = n->daemon ? n->daemon->engine : NULL;
+	pthread_mutex_unlock(&n->lock);
+	if (e)
+		smg_engine_container_ended(e, id, status, reason);
+}
+
+/* ---- the handles of one daemon: through to the fakes while it lives ---- */
+
+static int act(struct daemon *d, struct smg_err *err)
+{
+	pthread_rwlock_rdlock(&d->lock);
+	return d->dead ? smg_fail(err, SMG_EAGAIN, "this daemon is dead") : 0;
+}
+
+static int acted(struct daemon *d, int rc, struct smg_err *err)
+{
+	bool dead = d->dead;
+
+	pthread_rwlock_unlock(&d->lock);
+	return dead ? smg_fail(err, SMG_EAGAIN, "this daemon is dead") : rc;
+}
+
+#define THROUGH(handle, op, ...)                                                                                                   \
+	({                                                                                                                         \
+		struct daemon *d_ = ctx;                                                                                           \
+		int rc_ = act(d_, err);                                                                                            \
+		if (rc_ == 0)                                                                                                      \
+			rc_ = (handle)->ops->op((handle)->ctx, __VA_ARGS__);                                                       \
+		acted(d_, rc_, err);                                                                                               \
+	})
+#define RT (&((struct daemon *)ctx)->node->rt)
+#define SLURM (&((struct daemon *)ctx)->node->w->slurm)
+
+static void check_alone(struct node *n, const char *id)
+{
+	for (int i = 0; i < N_NODES; i++)
+		if (&n->w->nodes[i] != n && smg_fake_state(&n->w->nodes[i].rt, id) != SMG_FAKE_NONE)
+			note_wrong(n->w, id, n->name, n->w->nodes[i].name);
+}
+
+static int launch_(struct daemon *d, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
+{
+	int rc;
+
+	clear_left(d->node, l->id);
+	rc = d->node->rt.ops->launch(d->node->rt.ctx, l, out, err);
+	if (rc == 0)
+		check_alone(d->node, l->id);
+	return rc;
+}
+
+static int d_launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
+{
+	int rc = act(ctx, err);
+
+	return acted(ctx, rc == 0 ? launch_(ctx, l, out, err) : rc, err);
+}
+
+static int adopt_(struct daemon *d, const char *id, struct smg_shim *shim, int *status, struct smg_err *err)
+{
+	int rc = d->node->rt.ops->adopt(d->node->rt.ctx, id, shim, status, err);
+
+	if (rc < 0 && err->code == SMG_ENOENT)
+		*status = status_left(d->node, id);
+	return rc;
+}
+
+static int d_adopt(void *ctx, const char *id, struct smg_shim *shim, int *status, struct smg_err *err)
+{
+	int rc = act(ctx, err);
+
+	return acted(ctx, rc == 0 ? adopt_(ctx, id, shim, status, err) : rc, err);
+}
+
+static int dump_(struct daemon *d, const char *id, const char *images, int64_t *bytes, struct smg_err *err)
+{
+	int rc = d->node->rt.ops->dump(d->node->rt.ctx, id, images, bytes, err);
+
+	if (rc == 0)
+		leave_behind(d->node, id, SMG_STATUS_DUMPED);
+	return rc;
+}
+
+static int d_dump(void *ctx, const char *id, const char *images, int64_t *bytes, struct smg_err *err)
+{
+	int rc = act(ctx, err);
+
+	return acted(ctx, rc == 0 ? dump_(ctx, id, images, bytes, err) : rc, err);
+}
+
+static int d_cleanup(void *ctx, const char *id, struct smg_err *err)
+{
+	struct daemon *d = ctx;
+	int rc = act(d, err);
+
+	if (rc == 0) {
+		rc = d->node->rt.ops->cleanup(d->node->rt.ctx, id, err);
+		clear_left(d->node, id);
+	}
+	return acted(d, rc, err);
+}
+
+static int d_freeze(void *ctx, const char *id, struct smg_err *err)
+{
+	return THROUGH(RT, freeze, id, err);
+}
+
+static int d_thaw(void *ctx, const char *id, struct smg_err *err)
+{
+	return THROUGH(RT, thaw, id, err);
+}
+
+static int d_exec(void *ctx, const char *id, char *const *argv, int timeout_ms, int *status, struct smg_err *err)
+{
+	return THROUGH(RT, exec, id, argv, timeout_ms, status, err);
+}
+
+static int d_kill(void *ctx, const char *id, int signo, struct smg_err *err)
+{
+	return THROUGH(RT, kill, id, signo, err);
+}
+
+static const struct smg_runtime_ops runtime_ops = {d_launch, d_adopt, d_freeze, d_thaw, d_dump, d_exec, d_kill, d_cleanup};
+
+static int d_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
+{
+	return THROUGH(SLURM, job, id, out, err);
+}
+
+static int d_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
+{
+	return THROUGH(SLURM, job_of_pid, pid, id, err);
+}
+
+static int d_requeues_in_grace(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err)
+{
+	return THROUGH(SLURM, requeues_in_grace, job, yes, err);
+}
+
+static int d_end_script(void *ctx, uint32_t id, struct smg_err *err)
+{
+	return THROUGH(SLURM, end_script, id, err);
+}
+
+static int d_unhold(void *ctx, uint32_t id, uint32_t priority, struct smg_err *err)
+{
+	return THROUGH(SLURM, unhold, id, priority, err);
+}
+
+static int d_requeue(void *ctx, uint32_t id, struct smg_err *err)
+{
+	return THROUGH(SLURM, requeue, id, err);
+}
+
+static int d_start_now(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err)
+{
+	return THROUGH(SLURM, start_now, id, limit_min, err);
+}
+
+static int d_comment(void *ctx, uint32_t id, const char *text, struct smg_err *err)
+{
+	return THROUGH(SLURM, comment, id, text, err);
+}
+
+static int d_node_down(void *ctx, const char *node, bool *down, char *addr, size_t n, struct smg_err *err)
+{
+	return THROUGH(SLURM, node_down, node, down, addr, n, err);
+}
+
+static int d_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
+{
+	return THROUGH(SLURM, epilog_timeout, seconds, err);
+}
+
+static const struct smg_slurm_ops slurm_ops = {.job = d_job,
+	.job_of_pid = d_job_of_pid,
+	.requeues_in_grace = d_requeues_in_grace,
+	.end_script = d_end_script,
+	.unhold = d_unhold,
+	.requeue = d_requeue,
+	.start_now = d_start_now,
+	.comment = d_comment,
+	.node_down = d_node_down,
+	.epilog_timeout = d_epilog_timeout};
+
+static int d_call(void *ctx, const char *node, const json_t *req, int timeout_ms, json_t **reply, struct smg_err *err)
+{
+	return THROUGH(&d_->peer, call, node, req, timeout_ms, reply, err);
+}
+
+static int d_fetch(void *ctx, const char *node, const json_t *req, const char *dir, int64_t *bytes, struct smg_err *err)
+{
+	return THROUGH(&d_->peer, fetch, node, req, dir, bytes, err);
+}
+
+static const struct smg_peer_ops peer_ops = {d_call, d_fetch};
+
+static int asked(void *arg, const char *from, const json_t *req, json_t **reply, char **tree, struct smg_err *err)
+{
+	struct daemon *d = arg;
+	bool serving;
+
+	pthread_mutex_lock(&d->node->lock);
+	serving = d->node->daemon == d && d->serving;
+	pthread_mutex_unlock(&d->node->lock);
+	if (!serving)
+		return smg_fail(err, SMG_EAGAIN, "the daemon on %s is starting", d->node->name);
+	return smg_engine_peer(d->engine, from, req, reply, tree, err);
+}
+
+/* ---- daemons that start and are killed ---- */
+
+static char *state_dir(const struct node *n)
+{
+	return smg_xasprintf("%s/%s.%d", n->w->dir, n->name, n->life);
+}
+
+static char *journal_path(const struct node *n)
+{
+	return smg_xasprintf("%s/%s.%d.db", n->w->dir, n->name, n->life);
+}
+
+static int open_daemon(struct daemon *d, struct smg_err *err)
+{
+	struct node *n = d->node;
+	SMG_AUTOFREE char *journal = journal_path(n), *dir = state_dir(n), *w = smg_xasprintf("%s/w", dir);
+	SMG_AUTOFREE char *state = smg_xasprintf("%s/state.db", n->w->dir);
+	struct smg_engine_env env = {
+		.config = n->w->config, .runtime = {&runtime_ops, d}, .slurm = {&slurm_ops, d}, .peer = {&peer_ops, d}};
+
+	snprintf(env.config.node, sizeof(env.config.node), "%s", n->name);
+	snprintf(env.config.state_dir, sizeof(env.config.state_dir), "%s", dir);
+	if (smg_mkdirs(w, 0700, err) < 0 || smg_store_open(journal, true, &d->journal, err) < 0)
+		return -1;
+	if (n == &n->w->nodes[CTL] && smg_store_open(state, false, &d->state, err) < 0)
+		return -1;
+	env.journal = d->journal;
+	env.state = d->state;
+	env.jobs_dir = d->jobs_dir = smg_xasprintf("%s/jobs.%s", n->w->dir, n->name);
+	smg_fake_join(n->w->net, n->name, asked, d, &d->peer);
+	return smg_engine_open(&env, &d->engine, err);
+}
+
+static int start_daemon(struct node *n, struct smg_err *err)
+{
+	struct daemon *d = smg_xcalloc(1, sizeof(*d));
+
+	d->node = n;
+	pthread_rwlock_init(&d->lock, NULL);
+	d->next = n->w->daemons;
+	n->w->daemons = d;
+	if (open_daemon(d, err) < 0)
+		return -1;
+	pthread_mutex_lock(&n->lock);
+	n->daemon = d;
+	pthread_mutex_unlock(&n->lock);
+	if (smg_engine_recover(d->engine, err) < 0)
+		return -1;
+	pthread_mutex_lock(&n->lock);
+	d->serving = true;
+	pthread_mutex_unlock(&n->lock);
+	return 0;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+	SMG_AUTOFREE char *text = NULL;
+	size_t len;
+
+	if (smg_read_file(from, 64 << 20, &text, &len, NULL) == 0)
+		smg_write_file(to, text, len, 0600, NULL);
+}
+
+/* As the disk has it at this moment. */
+static void copy_journal(struct daemon *d, const char *from, const char *to)
+{
+	SMG_AUTOFREE char *from_wal = smg_xasprintf("%s-wal", from), *to_wal = smg_xasprintf("%s-wal", to);
+
+	smg_store_begin(d->journal, NULL);
+	copy_file(from, to);
+	copy_file(from_wal, to_wal);
+	smg_store_end(d->journal, false, NULL);
+}
+
+static void hang_up(struct client *c)
+{
+	if (c->joined)
+		return;
+	shutdown(c->fd, SHUT_RDWR);
+	pthread_join(c->server, NULL);
+	pthread_join(c->reader, NULL);
+	c->joined = true;
+}
+
+static void kill_daemon(struct node *n)
+{
+	SMG_AUTOFREE char *old_dir = state_dir(n), *old_journal = journal_path(n), *dir = NULL, *journal = NULL;
+	struct daemon *d = n->daemon;
+
+	n->life++;
+	dir = state_dir(n);
+	journal = journal_path(n);
+	pthread_rwlock_wrlock(&d->lock);
+	/* What its threads go on to do to files, they do where nothing is any more. */
+	if (rename(old_dir, dir) < 0)
+		abort();
+	copy_journal(d, old_journal, journal);
+	d->dead = true;
+	pthread_rwlock_unlock(&d->lock);
+	pthread_mutex_lock(&n->lock);
+	n->daemon = NULL;
+	pthread_mutex_unlock(&n->lock);
+	smg_fake_leave(n->w->net, n->name);
+	for (struct client *c = n->w->clients; c; c = c->next)
+		if (c->d == d)
+			hang_up(c);
+}
+
+/* kill -9, and a new one after so many milliseconds. */
+static int start_daemon_later(struct node *n, int ms, struct smg_err *err)
+{
+	kill_daemon(n);
+	real_sleep_ms(ms);
+	return start_daemon(n, err);
+}
+
+static void free_daemon(struct daemon *d)
+{
+	smg_engine_close(d->engine);
+	smg_store_close(d->journal);
+	smg_store_close(d->state);
+	pthread_rwlock_destroy(&d->lock);
+	free(d->jobs_dir);
+	free(d);
+}
+
+static void free_client(struct client *c)
+{
+	hang_up(c);
+	close(c->fd);
+	json_decref(c->req);
+	pthread_mutex_destroy(&c->lock);
+	free(c->said);
+	free(c);
+}
+
+/* A file system in memory, if there is one: thousands of rows are made durable. */
+static const char *temp_root(void)
+{
+	return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
+static struct world *new_world(void)
+{
+	struct world *w = smg_xcalloc(1, sizeof(*w));
+	struct smg_err err = {0};
+
+	snprintf(w->dir, sizeof(w->dir), "%s/smg-engine.XXXXXX", temp_root());
+	if (!mkdtemp(w->dir))
+		abort();
+	pthread_mutex_init(&w->lock, NULL);
+	smg_slurm_fake(&w->slurm);
+	w->net = smg_fake_net();
+	snprintf(w->config.state_host, sizeof(w->config.state_host), "ctl");
+	w->config.hold_max_s = 30;
+	w->config.keep_failed_s = 7 * 86400;
+	w->config.dump_parallel = w->config.restore_parallel = 4;
+	for (int i = 0; i < N_NODES; i++) {
+		struct node *n = &w->nodes[i];
+
+		n->w = w;
+		n->name = node_names[i];
+		pthread_mutex_init(&n->lock, NULL);
+		smg_slurm_fake_node(&w->slurm, n->name, false, "");
+		smg_fake_runtime(container_ended, n, &n->rt);
+	}
+	for (int i = 0; i < N_NODES; i++)
+		if (start_daemon(&w->nodes[i], &err) < 0) {
+			smg_error("%s", err.msg);
+			abort();
+		}
+	return w;
+}
+
+static void free_world(struct world *w)
+{
+	for (struct client *c; (c = w->clients) != NULL;) {
+		w->clients = c->next;
+		free_client(c);
+	}
+	for (int i = 0; i < N_NODES; i++)
+		smg_fake_leave(w->net, node_names[i]);
+	for (struct daemon *d; (d = w->daemons) != NULL;) {
+		w->daemons = d->next;
+		free_daemon(d);
+	}
+	for (int i = 0; i < N_NODES; i++) {
+		clear_left(&w->nodes[i], NULL);
+		smg_fake_runtime_free(&w->nodes[i].rt);
+	}
+	smg_fake_net_free(w->net);
+	smg_slurm_fake_free(&w->slurm);
+	smg_rmtree(w->dir, NULL);
+	free(w);
+}
+
+/* ---- specs ---- */
+
+/* "db! c>a,db:h,x:c d~": names; ! has a healthcheck; ~ fallback fail; > what it depends on (:h healthy, :c completed). */
+static json_t *health_of(const char *word)
+{
+	if (!strchr(word, '!'))
+		return json_null();
+	return json_pack("{s:[s],s:i,s:i,s:i,s:i}", "test", "/bin/true", "interval_ms", 200, "timeout_ms", 1000, "start_period_ms",
+		0, "retries", 2);
+}
+
+static json_t *deps_of(char *list)
+{
+	json_t *deps = json_array();
+	char *save = NULL;
+
+	for (char *p = list ? strtok_r(list, ",", &save) : NULL; p; p = strtok_r(NULL, ",", &save)) {
+		char *how = strchr(p, ':');
+		const char *condition = !how		? "service_started"
+					: how[1] == 'h' ? "service_healthy"
+							: "service_completed_successfully";
+
+		json_array_append_new(
+			deps, json_pack("{s:s%,s:s}", "service", p, how ? (size_t)(how - p) : strlen(p), "condition", condition));
+	}
+	return deps;
+}
+
+static json_t *service_of(char *word)
+{
+	const char *fallback = strchr(word, '~') ? "fail" : "restart";
+	json_t *health = health_of(word);
+	char *deps = strchr(word, '>');
+
+	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s}", "name", word, strcspn(word, "!~>"), "image",
+		"/image", "command", "/bin/app", "environment", "working_dir", "/", "volumes", "depends_on",
+		deps_of(deps ? deps + 1 : NULL), "healthcheck", health, "network_mode", "host", "stop_signal", SIGTERM,
+		"stop_grace_ms", 2000, "fallback", fallback);
+}
+
+static json_t *spec(const char *name, const char *services)
+{
+	SMG_AUTOFREE char *text = strdup(services);
+	json_t *list = json_array();
+	char *save = NULL;
+
+	for (char *p = strtok_r(text, " ", &save); p; p = strtok_r(NULL, " ", &save))
+		json_array_append_new(list, service_of(p));
+	return json_pack("{s:s,s:o}", "name", name, "services", list);
+}
+
+/* ---- clients ---- */
+
+static void *serve_client(void *arg)
+{
+	struct client *c = arg;
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	smg_engine_run(c->d->engine, c->server_fd, &c->caller, c->req, null, null);
+	close(null);
+	close(c->server_fd);
+	return NULL;
+}
+
+static void take_message(struct client *c, const json_t *m)
+{
+	const char *say = json_string_value(json_object_get(m, "say"));
+	const char *code = json_string_value(json_object_get(json_object_get(m, "error"), "code"));
+	SMG_AUTOFREE char *was = c->said;
+
+	c->said = smg_xasprintf("%s%s%s", was, say ? say : "", say ? "\n" : "");
+	c->ok |= json_is_true(json_object_get(m, "ok"));
+	c->moved |= json_is_true(json_object_get(m, "moved"));
+	c->end |= json_is_true(json_object_get(m, "end"));
+	c->earlier |= json_is_true(json_object_get(m, "earlier"));
+	if (code)
+		snprintf(c->code, sizeof(c->code), "%s", code);
+	if (json_is_true(json_object_get(m, "done"))) {
+		c->done = true;
+		c->status = json_integer_value(json_object_get(m, "status"));
+	}
+}
+
+static void *read_client(void *arg)
+{
+	struct client *c = arg;
+
+	for (;;) {
+		SMG_AUTOJSON json_t *m = NULL;
+		bool more = smg_msg_recv(c->fd, &m, NULL, 0, NULL, -1, NULL) == 0;
+
+		pthread_mutex_lock(&c->lock);
+		if (more)
+			take_message(c, m);
+		else
+			c->gone = true;
+		pthread_mutex_unlock(&c->lock);
+		if (!more)
+			return NULL;
+	}
+}
+
+/* Pids that no process has. */
+#define PID(job) ((pid_t)(5000000 + (job)))
+
+/* `smigrate run` in the job, on the node. steals the spec. */
+static struct client *run_as(struct node *n, uint32_t job, json_t *s, uid_t uid, bool attach)
+{
+	struct client *c = smg_xcalloc(1, sizeof(*c));
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		abort();
+	*c = (struct client){
+		.w = n->w, .d = n->daemon, .job = job, .fd = pair[0], .server_fd = pair[1], .said = strdup(""), .status = -1};
+	c->caller = (struct smg_caller){.pid = PID(job), .uid = uid, .gid = uid};
+	c->req = json_pack("{s:s,s:o,s:b}", "op", "run", "spec", s, "attach", attach);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_create(&c->server, NULL, serve_client, c);
+	pthread_create(&c->reader, NULL, read_client, c);
+	c->next = n->w->clients;
+	n->w->clients = c;
+	return c;
+}
+
+#define LOOK(c, field)                                                                                                             \
+	({                                                                                                                         \
+		__typeof__((c)->field) v_;                                                                                         \
+		pthread_mutex_lock(&(c)->lock);                                                                                    \
+		v_ = (c)->field;                                                                                                   \
+		pthread_mutex_unlock(&(c)->lock);                                                                                  \
+		v_;                                                                                                                \
+	})
+
+static bool said(struct client *c, const char *what)
+{
+	bool yes;
+
+	pthread_mutex_lock(&c->lock);
+	yes = strstr(c->said, what) != NULL;
+	pthread_mutex_unlock(&c->lock);
+	return yes;
+}
+
+/* ---- looking ---- */
+
+static char *cell(struct smg_store *st, const char *table, const char *where, const char *arg, const char *column)
+{
+	SMG_AUTOJSON json_t *rows = NULL;
+	const json_t *v;
+
+	if (smg_store_query(st, table, where, arg, NULL, NULL, &rows, NULL) < 0)
+		return strdup("?");
+	v = json_object_get(json_array_get(rows, 0), column);
+	if (json_is_integer(v))
+		return smg_xasprintf("%lld", (long long)json_integer_value(v));
+	return strdup(json_string_value(v) ? json_string_value(v) : "");
+}
+
+static bool cell_is(
+	struct smg_store *st, const char *table, const char *where, const char *arg, const char *column, const char *want)
+{
+	SMG_AUTOFREE char *got = cell(st, table, where, arg, column);
+
+	return !strcmp(got, want);
+}
+
+static inline struct smg_store *state_of(struct world *w)
+{
+	return w->nodes[CTL].daemon->state;
+}
+
+static bool wf_is(struct smg_store *st, const char *id, const char *state)
+{
+	return cell_is(st, "workflows", "id = ?1", id, "state", state);
+}
+
+/* On how many nodes the container is. */
+static int places(struct world *w, const char *id)
+{
+	int n = 0;
+
+	for (int i = 0; i < N_NODES; i++)
+		n += smg_fake_state(&w->nodes[i].rt, id) != SMG_FAKE_NONE;
+	return n;
+}
+
+static bool runs_on(struct node *n, const char *id)
+{
+	return smg_fake_state(&n->rt, id) == SMG_FAKE_RUNNING;
+}
+
+/* Whether the workflow's folder on the node is there. */
+static bool has_dir(struct node *n, const char *id)
+{
+	SMG_AUTOFREE char *dir = state_dir(n), *path = smg_xasprintf("%s/w/%s", dir, id);
+
+	return access(path, F_OK) == 0;
+}
+
+static int count_of(const char *text, const char *what)
+{
+	int n = 0;
+
+	for (const char *p = text; (p = strstr(p, what)) != NULL; p += strlen(what))
+		n++;
+	return n;
+}
+
+/* How often an act is in the node's log of the runtime, as "dump 7.w.a\n". */
+static int acts(struct node *n, const char *what)
+{
+	SMG_AUTOFREE char *log = smg_fake_log(&n->rt);
+
+	return count_of(log, what);
+}
+
+static int slurm_acts(struct world *w, const char *what)
+{
+	SMG_AUTOFREE char *log = smg_slurm_fake_log(&w->slurm);
+
+	return count_of(log, what);
+}
+
+static inline struct smg_job look_job(struct world *w, uint32_t job)
+{
+	struct smg_job j = {0};
+	struct smg_err err;
+
+	w->slurm.ops->job(w->slurm.ctx, job, &j, &err);
+	return j;
+}
+
+/* ---- Slurm's part ---- */
+
+static void tell(struct node *n, int (*fn)(struct smg_engine *, const json_t *, json_t **, struct smg_err *), json_t *req)
+{
+	SMG_AUTOJSON json_t *r = req, *reply = NULL;
+	struct smg_err err = {0};
+
+	if (n->daemon && fn(n->daemon->engine, r, &reply, &err) < 0)
+		smg_warn("%s: %s", n->name, err.msg);
+}
+
+static void prolog(struct node *n, uint32_t job)
+{
+	tell(n, smg_engine_job_prolog, json_pack("{s:I,s:s}", "job", (json_int_t)job, "file", "w.yaml"));
+}
+
+static void term(struct node *n, uint32_t job)
+{
+	tell(n, smg_engine_job_signal, json_pack("{s:I,s:s,s:i}", "job", (json_int_t)job, "step", "extern", "signal", SIGTERM));
+}
+
+/* A new job, running on the node. */
+static void submit(struct node *n, uint32_t job)
+{
+	struct smg_job j = {.id = job,
+		.uid = 1000,
+		.gid = 1000,
+		.state = SMG_JOB_RUNNING,
+		.batch = true,
+		.requeue_ok = true,
+		.priority = 5,
+		.limit_min = 60,
+		.n_nodes = 1,
+		.user = "user"};
+
+	snprintf(j.batch_host, sizeof(j.batch_host), "%s", n->name);
+	smg_slurm_fake_put(&n->w->slurm, &j);
+	smg_slurm_fake_pid(&n->w->slurm, PID(job), job);
+	prolog(n, job);
+}
+
+static void mark_preempted(struct smg_job *j)
+{
+	j->preempted = time(NULL);
+	j->end = j->preempted + 20;
+	j->run_s = 30;
+}
+
+static void preempt(struct node *n, uint32_t job)
+{
+	smg_slurm_fake_change(&n->w->slurm, job, mark_preempted);
+	term(n, job);
+}
+
+/* What slurmd does at the end of a run: the script is gone, the epilog is called, slurmctld hears of its end. */
+static void end_run(struct node *n, uint32_t job)
+{
+	for (struct client *c = n->w->clients; c; c = c->next)
+		if (c->job == job)
+			hang_up(c);
+	tell(n, smg_engine_job_epilog, json_pack("{s:I}", "job", (json_int_t)job));
+	smg_slurm_fake_epilog_done(&n->w->slurm, job);
+}
+
+static void mark_requeued(struct smg_job *j)
+{
+	j->state = SMG_JOB_PENDING;
+	j->completing = j->requeuing = true;
+}
+
+static void mark_cancelled(struct smg_job *j)
+{
+	j->completing = j->state != SMG_JOB_PENDING || j->completing;
+	j->requeuing = false;
+	j->state = SMG_JOB_CANCELLED;
+}
+
+static void mark_eligible(struct smg_job *j)
+{
+	j->eligible = 0;
+}
