@@ -1,0 +1,64 @@
+/* smigrate: finds the command and runs it. */
+#include "cli/cli.h"
+
+#include "base/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{"run", "run a workflow, or resume the saved one (inside a batch script)", cmd_run},
+	{"check", "check a workflow file and print its order", cmd_check},
+	{"status", "workflows that run or are on their way", cmd_status},
+	{"show", "everything about one job, workflow or migration", cmd_show},
+	{"history", "migrations, newest first", cmd_history},
+};
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+int cli_fail(const struct smg_err *err)
+{
+	fprintf(stderr, "smigrate: %s\n", err->msg);
+	return smg_exit_status(err->code);
+}
+
+int cli_call(const json_t *request, json_t **reply, struct smg_err *err)
+{
+	const char *path = getenv("SMIGRATE_SOCKET");
+
+	return smg_call(path ? path : SMG_SOCKET, request, 60000, reply, err);
+}
+
+static void usage(FILE *f)
+{
+	fputs("usage: smigrate COMMAND [OPTION...]\n\n", f);
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fputs("\n`smigrate COMMAND --help` tells more. Exit status: 0 well, 1 failed, 2 bad input, 3 not found,\n"
+	      "4 not permitted, 75 try again later; `run` ends with the status of the first service that failed.\n",
+		f);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		puts("smigrate " SMG_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "smigrate: no command '%s'; see `smigrate --help`\n", argv[1]);
+	return 2;
+}
