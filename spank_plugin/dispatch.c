@@ -1,0 +1,95 @@
+/* What Slurm calls: each callback goes to the file of the context it is called in. */
+#include "plugin.h"
+
+#include <string.h>
+
+#pragma GCC visibility push(default)
+SPANK_PLUGIN(smigrate, 1)
+#pragma GCC visibility pop
+
+struct smg_option smg_migrate;
+
+/* Called once an occurrence (script, then environment, then command line; in a step once): the last one counts. */
+static int on_migrate(int val, const char *file, int remote)
+{
+	(void)val;
+	smg_migrate.given = true;
+	smg_migrate.file[0] = '\0';
+	if (file && strlen(file) < sizeof(smg_migrate.file))
+		strcpy(smg_migrate.file, file);
+	return remote ? 0 : smg_submit_option();
+}
+
+struct spank_option smg_migrate_option = {
+	.name = "migrate",
+	.arginfo = "FILE",
+	.usage = "when preempted, move the containers of workflow FILE to another node",
+	.has_arg = 2, /* a bare --migrate is to be refused by us, in words */
+	.cb = on_migrate,
+};
+
+int slurm_spank_init(spank_t sp, int ac, char **av)
+{
+	(void)ac;
+	(void)av;
+	switch (spank_context()) {
+	case S_CTX_LOCAL:
+	case S_CTX_ALLOCATOR:
+		return smg_submit_init(sp);
+	case S_CTX_REMOTE:
+		spank_option_register(sp, &smg_migrate_option);
+		return 0;
+	case S_CTX_SLURMD:
+		smg_slurmd_init();
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
+{
+	(void)ac;
+	(void)av;
+	switch (spank_context()) {
+	case S_CTX_ALLOCATOR:
+		return smg_submit_post_opt(sp);
+	case S_CTX_REMOTE:
+		smg_step_post_opt(sp);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+int slurm_spank_task_init(spank_t sp, int ac, char **av)
+{
+	(void)sp;
+	(void)ac;
+	(void)av;
+	smg_step_task_init();
+	return 0;
+}
+
+int slurm_spank_task_exit(spank_t sp, int ac, char **av)
+{
+	(void)ac;
+	(void)av;
+	smg_step_task_exit(sp);
+	return 0;
+}
+
+/* The hooks of slurmd return 0 whatever happens: anything else drains the node. */
+int slurm_spank_job_prolog(spank_t sp, int ac, char **av)
+{
+	(void)ac;
+	(void)av;
+	smg_job_prolog(sp);
+	return 0;
+}
+
+int slurm_spank_job_epilog(spank_t sp, int ac, char **av)
+{
+	smg_job_epilog(sp, ac, av);
+	return 0;
+}
