@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# Names and paths of a box, and small helpers. Everything that a box leaves in the kernel is found again by these
+# names alone, so that `box down` also cleans up after a kill -9.
+
+BOX_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TREE=$(cd "$BOX_DIR/../.." && pwd)
+CACHE=${BOX_CACHE:-/var/cache/smigrate-box}
+RUN=${BOX_RUN:-/run/smigrate-box}
+PROGRAM=smigrate-box # the first part of every name that a box gives to something in the kernel
+
+say() { [[ ${QUIET:-0} == 1 ]] || echo "box: $*" >&2; }
+warn() { echo "box: warning: $*" >&2; }
+die() {
+	echo "box: $*" >&2
+	exit 1
+}
+
+use_name() {
+	[[ $1 =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$1' is no name for a box (a-z, 0-9 and -, at most 31 characters)"
+	BOX=$1
+	STATE=$RUN/$BOX
+	DATA=$CACHE/boxes/$BOX
+}
+
+need_root() { [[ $EUID -eq 0 ]] || die "must run as root: it makes namespaces, mounts and cgroups"; }
+
+# Bash would hand the lock on to every daemon that it starts: whoever starts one closes descriptor 9.
+take_lock() {
+	mkdir -p "$RUN"
+	exec 9>"$RUN/$1.lock"
+	flock -w "${2:-120}" 9 || die "another box command holds $RUN/$1.lock for more than ${2:-120} s"
+}
+
+# ctl and all that are set up, whether or not they live
+node_names() { [[ -r $STATE/nodes ]] && cat "$STATE/nodes"; }
+netns_of() { echo "$PROGRAM.$BOX.$1"; }
+
+# A cgroup v2 stands at /sys/fs/cgroup, or beside the old controllers on a hybrid host.
+cgroup_root() {
+	local at
+	at=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)
+	[[ -n $at ]] || die "this host has no cgroup v2 mounted; try: mount -t cgroup2 none /sys/fs/cgroup/unified"
+	echo "$at/$PROGRAM"
+}
+
+# A pid alone may have been reused: a node's first process is named by pid and start time.
+start_time_of() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
+
+# prints the pid, on the host, of the node's first process; fails when the node is down
+node_pid() {
+	local pid started
+	[[ -r $STATE/$1.pid ]] || return 1
+	read -r pid started <"$STATE/$1.pid"
+	[[ -n $started && $(start_time_of "$pid") == "$started" ]] && echo "$pid"
+}
+
+need_node() {
+	node_names 2>/dev/null | grep -qxF -- "$1" ||
+		die "box '$BOX' has no node '$1' (nodes: $(node_names 2>/dev/null | xargs || true)); bring it up by: tests/box/box --name $BOX up"
+	node_pid "$1" >/dev/null || die "node '$1' of box '$BOX' is dead; try: tests/box/box --name $BOX down, then up"
+}
+
+box_names() { find "$RUN" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' 2>/dev/null | sort; }

@@ -1,0 +1,106 @@
+/*
+ * What a container may hold, for tests: counts aloud, with something in its hands that CRIU can or cannot save.
+ * usage: drive_hold count | io_uring | inotify-deleted | inotify | deleted BYTES | connect PORT | listen PORT | suid PROGRAM...
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int sock = -1;
+
+static int hold_io_uring(void)
+{
+	static char params[120];
+
+	return (int)syscall(SYS_io_uring_setup, 4, params);
+}
+
+/* The folder stays open, so that the watch outlives its name. */
+static int hold_inotify(int delete)
+{
+	int fd = inotify_init();
+
+	if (mkdir("/tmp/watched", 0700) < 0 || inotify_add_watch(fd, "/tmp/watched", IN_ALL_EVENTS) < 0)
+		return -1;
+	if (delete &&(open("/tmp/watched", O_RDONLY) < 0 || rmdir("/tmp/watched") < 0))
+		return -1;
+	return fd;
+}
+
+static int hold_deleted(size_t bytes)
+{
+	int fd = open("/tmp/deleted", O_RDWR | O_CREAT, 0600);
+	static char block[1 << 16];
+
+	memset(block, 'x', sizeof(block));
+	for (size_t n = 0; n < bytes; n += sizeof(block))
+		if (write(fd, block, sizeof(block)) < 0)
+			return -1;
+	return unlink("/tmp/deleted") < 0 ? -1 : fd;
+}
+
+static int hold_connection(int port, int server)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int one = 1;
+
+	sock = socket(AF_INET, SOCK_STREAM, 0);
+	if (!server)
+		return connect(sock, (struct sockaddr *)&a, sizeof(a));
+	setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -1;
+	return listen(sock, 8);
+}
+
+static int hold(int argc, char **argv)
+{
+	const char *what = argv[1];
+	int n = argc > 2 ? atoi(argv[2]) : 0;
+
+	if (!strcmp(what, "io_uring"))
+		return hold_io_uring();
+	if (!strcmp(what, "inotify-deleted"))
+		return hold_inotify(1);
+	if (!strcmp(what, "inotify"))
+		return hold_inotify(0);
+	if (!strcmp(what, "deleted"))
+		return hold_deleted((size_t)n);
+	if (!strcmp(what, "connect"))
+		return hold_connection(n, 0);
+	if (!strcmp(what, "listen"))
+		return hold_connection(n, 1);
+	return strcmp(what, "count") ? -1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	char c;
+
+	if (argc < 2)
+		return 2;
+	if (hold(argc, argv) < 0) {
+		printf("cannot hold %s: %s\n", argv[1], strerror(errno));
+		return 3;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (long i = 1;; i++) {
+		printf("%ld\n", i);
+		if (!strcmp(argv[1], "connect")) {
+			ssize_t r = recv(sock, &c, 1, MSG_DONTWAIT);
+
+			if (r == 0 || (r < 0 && errno != EAGAIN))
+				printf("connection ended: %s\n", r ? strerror(errno) : "end of file");
+		}
+		usleep(50000);
+	}
+}

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# Helpers for tests in bash. A test file sources this, defines functions test_*, and ends with: run_tests "$@"
+#
+# Each test runs in a bash of its own (set -eEu -o pipefail) with a folder of its own ($TMP), in the order of the file,
+# and for at most $TEST_TIMEOUT seconds (120; a test of its own mind sets TIMEOUT_test_name=SECONDS in the file).
+# run_tests prints TAP; below a `not ok` stand the failing command and the test's output.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=${BUILD:-$ROOT/build}
+[[ $BUILD == /* ]] || BUILD=$ROOT/$BUILD
+export ROOT BUILD
+export BOX=${BOX:-box}
+SKIPPED=77
+
+fail() {
+	echo "FAIL: $*"
+	exit 1
+}
+
+skip() {
+	echo "$*" >"$TMP/.skip"
+	exit "$SKIPPED"
+}
+
+assert_eq() { # GOT WANTED [WHAT]
+	[[ $1 == "$2" ]] || fail "${3:-value}: got '$1', wanted '$2'"
+}
+
+assert_contains() { # TEXT PART
+	[[ $1 == *"$2"* ]] || fail "'$2' is not in: $1"
+}
+
+# Runs CMD and leaves what it wrote, on both, in $OUTPUT.
+assert_status() { # WANTED CMD...
+	local wanted=$1 status=0
+	shift
+	OUTPUT=$("$@" 2>&1) || status=$?
+	[[ $status == "$wanted" ]] || fail "exit status $status, wanted $wanted, of: $* ($OUTPUT)"
+}
+
+# Tries CMD again and again until it succeeds; fails when it has not within SECONDS.
+retry() { # SECONDS CMD...
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS < end)) || return 1
+		sleep 0.1
+	done
+}
+
+# ---- the box -------------------------------------------------------------------------------------------------------
+
+box() { "$ROOT/tests/box/box" "$@"; }
+box_exec() { box exec "$1" -- "${@:2}"; }                # NODE CMD...
+box_as() { box exec "$2" --user "$1" -- "${@:3}"; }      # USER NODE CMD...
+submit_as() { box_as "$1" ctl sbatch --parsable "${@:2}"; } # USER SBATCH-ARG...; prints the job's id
+
+job_field() { # JOB FIELD
+	box_exec ctl scontrol show job -o "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -n 1
+}
+
+job_state() { job_field "$1" JobState; }
+job_is() { [[ $(job_state "$1") == "$2" ]]; }
+
+wait_job_state() { # JOB STATE SECONDS
+	retry "$3" job_is "$1" "$2" ||
+		fail "job $1 is $(job_state "$1") ($(job_field "$1" Reason)) after $3 s, wanted $2"
+}
+
+# No job of the test before is left, and every node is free.
+clear_jobs() {
+	box_exec ctl sh -c 'squeue -h -o %A | xargs -r scancel' || true
+	retry 60 no_jobs || fail "jobs do not go away: $(box_exec ctl squeue -h)"
+}
+no_jobs() { [[ -z $(box_exec ctl squeue -h) ]]; }
+
+# ---- running -------------------------------------------------------------------------------------------------------
+
+# bash lists functions by the alphabet; a file is read from the top
+tests_in_order() {
+	local name
+	shopt -s extdebug
+	for name in $(compgen -A function test_); do declare -F "$name"; done | sort -n -k 2 | cut -d ' ' -f 1
+	shopt -u extdebug
+}
+
+run_one() {
+	set -eEu -o pipefail
+	trap 'echo "FAILED (exit $?) at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
+	"$1"
+}
+
+report() { # NUMBER NAME STATUS LIMIT LOG
+	local number=$1 name=$2 status=$3
+	case $status in
+	0) echo "ok $number - $name" ;;
+	"$SKIPPED") echo "ok $number - $name # SKIP $(cat "$TMP/.skip" 2>/dev/null)" ;;
+	*)
+		echo "not ok $number - $name"
+		[[ $status != 124 && $status != 137 ]] || echo "# did not end within $4 s"
+		sed 's/^/#   /' "$5"
+		;;
+	esac
+	[[ $status == 0 || $status == "$SKIPPED" ]]
+}
+
+run_tests() { # [NAME-PATTERN...]
+	local names=() name number=0 failed=0 status limit limit_name log
+	if [[ ${1-} == --one ]]; then
+		run_one "$2"
+		return
+	fi
+	mapfile -t names < <(tests_in_order | grep -E -- "$(IFS='|'; echo "${*:-.}")")
+	echo "1..${#names[@]}"
+	for name in "${names[@]}"; do
+		number=$((number + 1)) status=0
+		limit_name=TIMEOUT_$name
+		limit=${!limit_name:-${TEST_TIMEOUT:-120}}
+		TMP=$(mktemp -d "${TMPDIR:-/tmp}/smigrate-test.XXXXXX")
+		export TMP
+		log=$TMP/.log
+		timeout -k 5 "$limit" bash "$0" --one "$name" >"$log" 2>&1 </dev/null || status=$?
+		report "$number" "$name" "$status" "$limit" "$log" || failed=1
+		rm -rf "$TMP"
+	done
+	return "$failed"
+}
