@@ -10,7 +10,7 @@ WF=/shared/home/user1/wf
 # A fresh folder with the work in it, no job about, all daemons at work. Call it first in each test.
 prepare() {
 	clear_jobs
-	retry 30 nodes_idle || fail "not all nodes are idle: $(box_exec ctl sinfo -h -N -p low)"
+	all_nodes_idle
 	box_as user1 ctl sh -c "rm -rf $WF && mkdir -p $WF"
 	in_wf tee counter.py >/dev/null <<-'PY'
 		import os, sys, time
@@ -31,6 +31,20 @@ prepare() {
 }
 
 nodes_idle() { [[ $(box_exec ctl sinfo -h -p low -o %T) == idle ]]; }
+# A node that Slurm has drained fails one test, with the reason, and is given back for those that follow.
+all_nodes_idle() {
+	local node
+	retry 30 nodes_idle && return 0
+	echo "not all nodes are idle: $(box_exec ctl sinfo -h -N -p low -o '%N %T: %E')"
+	for node in $(box_exec ctl sinfo -h -N -p low -t drain,down -o %N); do
+		slurm_log "$node" 'error|drain|NOT ENDING' 15
+		box_exec ctl scontrol update "nodename=$node" state=resume
+	done
+	fail "a test before this one has cost nodes"
+}
+slurm_log() { # NODE PATTERN LINES: of its slurmd, slurmstepds and smigrated
+	box_exec "$1" sh -c 'grep -hE -- "$1" /var/log/slurmd.log /var/log/smigrated.log | tail -n "$2"' sh "$2" "$3" | sed "s/^/$1: /"
+}
 
 in_wf() { box exec ctl --user user1 -- sh -c "cd $WF && exec \"\$@\"" sh "$@"; } # CMD...; keeps its input
 
@@ -121,7 +135,12 @@ left_on() { # NODE JOB
 assert_nothing_left() { # JOB
 	local node
 	retry 20 nothing_left "$1" || {
-		for node in $(box_nodes); do left_on "$node" "$1" | sed "s/^/left on $node: /"; done
+		for node in $(box_nodes); do
+			[[ -n $(left_on "$node" "$1") ]] || continue
+			left_on "$node" "$1" | sed "s/^/left on $node: /"
+			slurm_log "$node" "(\\[|job |JOB |JobId=)$1\\b" 15
+			box_exec "$node" ps -A --forest -o pid,stat,wchan:20,etime,args | sed "s/^/$node: /"
+		done
 		fail "job $1 left something behind"
 	}
 }
