@@ -33,6 +33,8 @@ slurm_conf() { # NODES PROCTRACK
 		JobRequeue=1
 		KillWait=10
 		PrologEpilogTimeout=60
+		# Slurm counts by the clock on the wall: a machine that stood still for its default minute would drain nodes
+		UnkillableStepTimeout=300
 		# without CAP_SYS_RESOURCE no limit of the submitter's can be raised again
 		PropagateResourceLimits=NONE
 		SlurmctldTimeout=30

@@ -18,7 +18,7 @@ first_line_after() { # JOB PHASE COLUMN SERVICE: of the last migration
 		AND service = '$4' AND phase = '$2' ORDER BY attempt DESC LIMIT 1"
 }
 
-TIMEOUT_test_hashchain_three_times=240
+TIMEOUT_test_hashchain_three_times=600
 test_hashchain_three_times() {
 	local job n
 	example hashchain
@@ -107,7 +107,6 @@ test_scancel_stops_and_leaves_nothing() {
 	assert_eq "$(lives one)" 1 lives
 }
 
-TIMEOUT_test_time_limit_stops=150
 test_time_limit_stops() {
 	local job
 	prepare

@@ -29,7 +29,6 @@ test_time_limit_is_what_was_left() {
 	assert_exact one 40
 }
 
-TIMEOUT_test_time_limit_shrinks=180
 test_time_limit_shrinks() {
 	local job used
 	prepare

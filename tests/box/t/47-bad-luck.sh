@@ -208,7 +208,6 @@ test_daemon_is_down_at_the_start() {
 }
 
 # The services run on without their keeper, the job is elsewhere before it is back: nothing is lost, nothing runs twice.
-TIMEOUT_test_daemon_is_down_at_the_preemption=150
 test_daemon_is_down_at_the_preemption() {
 	local job
 	prepare

@@ -13,7 +13,6 @@ continue_daemon() {
 node_well() { [[ $(box_exec ctl sinfo -h -n "$1" -p low -o %T) == idle ]]; }
 
 # The daemon keeps running services and is stopped; the site's limit on epilogs is 60 s in the box.
-TIMEOUT_test_a_stuck_daemon_drains_no_node=150
 test_a_stuck_daemon_drains_no_node() {
 	local job began
 	prepare

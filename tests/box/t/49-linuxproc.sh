@@ -5,7 +5,7 @@
 # shellcheck source=workflow.sh
 . "$(dirname "$0")/workflow.sh"
 
-TIMEOUT_test_hashchain_moves_without_cgroups=300
+TIMEOUT_test_hashchain_moves_without_cgroups=600
 test_hashchain_moves_without_cgroups() {
 	local job
 	BOX=$BOX-lp
