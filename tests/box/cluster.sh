@@ -17,6 +17,7 @@ slurm_conf() { # NODES PROCTRACK
 		SlurmdPidFile=/run/slurmd.pid
 		SlurmctldDebug=info
 		SlurmdDebug=verbose
+		LogTimeFormat=iso8601_ms,format_stderr
 		ProctrackType=proctrack/$2
 		TaskPlugin=task/none
 		JobAcctGatherType=jobacct_gather/none

@@ -5,11 +5,11 @@
 SUITE=trixie
 NODE_PACKAGES=(
 	slurmctld slurmd slurm-client libslurm-dev munge libmunge-dev runc # libslurm-dev has slurm/spank.h too
-	libyaml-dev libsqlite3-dev sqlite3 libjansson-dev libssl-dev libcap-dev libarchive-dev libcmocka-dev
-	gcc libc6-dev make pkg-config iproute2 iptables nftables procps tini psmisc tar coreutils python3-minimal
+	libyaml-dev libsqlite3-dev sqlite3 libjansson-dev libssl-dev libcmocka-dev
+	gcc libc6-dev make pkg-config iproute2 iptables nftables procps tini psmisc tar coreutils python3
 	strace util-linux ncat less
 )
-CONTAINER_PACKAGES=(redis-server redis-tools python3-minimal procps coreutils bash)
+CONTAINER_PACKAGES=(redis-server redis-tools python3 procps coreutils bash ncat)
 
 recipe_hash() {
 	sha256sum <"$BOX_DIR/image.sh" | cut -c 1-16

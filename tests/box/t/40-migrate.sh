@@ -78,6 +78,7 @@ test_mapreduce_goes_on() {
 	wait_moved "$job" 1 40
 	wait_done "$job" 90
 	in_example mapreduce ./check "mapreduce-$job.out"
+	wait_wf "$job" 'done' 10
 	assert_eq "$(state "SELECT COUNT(*) FROM services WHERE workflow LIKE '$job.%' AND state = 'exited' AND exit_status = 0 AND attempts = 1")" \
 		"$(state "SELECT COUNT(*) FROM services WHERE workflow LIKE '$job.%'")" 'services that ran once and well'
 }
@@ -97,9 +98,10 @@ test_cache_goes_on() {
 test_scancel_stops_and_leaves_nothing() {
 	local job
 	prepare
-	counters 600 one two
+	printf '  deaf:\n    image: /images/debian\n    command: [/bin/sleep, "1000"]\n    stop_grace_period: 3s\n' | counters 600 one two -
 	job=$(submit)
 	wait_ticks two 3 20
+	wait_svc "$job" deaf running 10
 	box_as user1 ctl scancel "$job"
 	wait_job_state "$job" CANCELLED 30
 	wait_wf "$job" stopped 20

@@ -64,6 +64,7 @@ test_others_see_nothing() {
 	counters 100 one
 	job=$(submit)
 	wait_ticks one 3 20
+	wait_svc "$job" one running 10
 	assert_contains "$(box_as user1 ctl smigrate status)" "$job.wf"
 	assert_contains "$(box_as user1 ctl smigrate show "$job")" running
 	for node in ctl "$(node_of "$job")"; do
@@ -150,7 +151,7 @@ test_the_plugins_words_are_roots() {
 		OUTPUT=$(client user1 "$node" "$op" "$job" <<<'print(ask({"op": sys.argv[1], "workflow": sys.argv[2] + ".wf", "restarts": 9, "items": []}))')
 		assert_contains "$OUTPUT" error
 	done
-	svc_is "$job" one running || fail "the service is $(svc_state "$job" one)"
+	wait_svc "$job" one running 10
 	wait_done "$job" 40
 	assert_exact one 40
 }
@@ -170,8 +171,11 @@ test_rights_of_a_container() {
 	assert_contains "$OUTPUT" $'NoNewPrivs:\t1'
 	[[ $OUTPUT != *'uid=0'* && $OUTPUT != *'| 0'$'\n'* ]] || fail "root: $OUTPUT"
 	assert_contains "$OUTPUT" 'mknod: /tmp/disk: Operation not permitted'
+	retry 10 is_reported "$job" || fail "the state host knows nothing of job $job"
 	assert_eq "$(state "SELECT uid || ' ' || gid FROM workflows WHERE job = $job")" '2001 2001' owner
 }
+
+is_reported() { [[ -n $(wf_state "$1") ]]; }
 
 test_rights_after_a_move() {
 	local job node pid

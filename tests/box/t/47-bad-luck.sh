@@ -156,7 +156,7 @@ test_what_cannot_be_saved_fails_if_the_user_says_so() {
 	assert_eq "$(lives ring)" 1 lives
 	assert_contains "$(output "$job")" 'counts as failed (x-migrate.fallback: fail)'
 	assert_contains "$(box_exec ctl smigrate show "$job")" 'io_uring'
-	svc_is "$job" ring failed || fail "ring is $(svc_state "$job" ring)"
+	wait_svc "$job" ring failed 10
 	assert_nothing_left "$job"
 }
 
@@ -204,7 +204,7 @@ test_daemon_is_down_at_the_start() {
 	wait_done "$job" 40
 	assert_exact one 10
 	clear_jobs
-	assert_eq "$(box_exec ctl sinfo -h -n n1 -p low -o %T)" idle n1
+	all_nodes_idle
 }
 
 # The services run on without their keeper, the job is elsewhere before it is back: nothing is lost, nothing runs twice.

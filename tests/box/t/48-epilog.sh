@@ -24,7 +24,7 @@ test_a_stuck_daemon_drains_no_node() {
 	box_exec ctl scancel "$job"
 	began=$SECONDS
 	wait_job_state "$job" CANCELLED 58
-	retry 5 node_well n1 || fail "n1 is $(box_exec ctl sinfo -h -n n1 -o %T) after $((SECONDS - began)) s"
+	retry 15 node_well n1 || fail "n1 is $(box_exec ctl sinfo -h -n n1 -o %T) after $((SECONDS - began)) s"
 	box_exec n1 sh -c 'kill -CONT $(cat /run/box/smigrated.pid)'
 	wait_wf "$job" stopped 30
 	assert_nothing_left "$job"

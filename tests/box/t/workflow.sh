@@ -13,7 +13,8 @@ prepare() {
 	all_nodes_idle
 	box_as user1 ctl sh -c "rm -rf $WF && mkdir -p $WF"
 	in_wf tee counter.py >/dev/null <<-'PY'
-		import os, sys, time
+		import os, signal, sys, time
+		signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # as pid 1 it would not hear it otherwise
 		name, ticks = sys.argv[1], int(sys.argv[2])
 		token = os.urandom(8).hex()
 		print("begins", token, flush=True)
