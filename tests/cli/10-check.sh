@@ -87,17 +87,17 @@ test_missing_file() {
 	assert_contains "$OUTPUT" "none.yaml: No such file"
 }
 
+# Root reads everything; and others may not be able to reach a checkout of root's.
 test_unreadable_file() {
 	echo x >"$TMP/w.yaml"
 	chmod 0 "$TMP/w.yaml"
-	chmod 755 "$TMP"
 	if [[ $EUID != 0 ]]; then
 		assert_status 4 check "$TMP/w.yaml"
-	elif command -v setpriv >/dev/null && setpriv --reuid=65534 --clear-groups test -x "$BUILD/smigrate"; then
-		assert_status 4 setpriv --reuid=65534 --clear-groups "$BUILD/smigrate" check "$TMP/w.yaml"
-	else
-		skip "root reads everything, and another user cannot run $BUILD/smigrate"
+		return
 	fi
+	install -m 755 "$BUILD/smigrate" "$TMP/smigrate"
+	chmod 755 "$TMP"
+	assert_status 4 setpriv --reuid=65534 --clear-groups "$TMP/smigrate" check "$TMP/w.yaml"
 }
 
 test_folder_instead_of_a_file() {
