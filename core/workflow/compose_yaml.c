@@ -386,8 +386,8 @@ static void fill_map(struct builder *b, struct smg_node *node, struct smg_node *
 static int on_close(struct builder *b)
 {
 	struct frame *f = &b->frames[--b->depth];
-	struct smg_node **kids = b->stack + f->from;
 	size_t n = b->n_stack - f->from;
+	struct smg_node **kids = n ? b->stack + f->from : NULL; /* the very first list may be empty: no stack yet */
 
 	if (f->node->type == SMG_NODE_MAP) {
 		fill_map(b, f->node, kids, n);
