@@ -24,11 +24,16 @@ use_name() {
 
 need_root() { [[ $EUID -eq 0 ]] || die "must run as root: it makes namespaces, mounts and cgroups"; }
 
-# Bash would hand the lock on to every daemon that it starts: whoever starts one closes descriptor 9.
+# Bash would hand the lock on to every daemon that it starts: whoever starts one closes descriptor 9. The file that was
+# waited for may have gone with a `down`: then the lock is another file's by now.
 take_lock() {
+	local file=$RUN/$1.lock
 	mkdir -p "$RUN"
-	exec 9>"$RUN/$1.lock"
-	flock -w "${2:-120}" 9 || die "another box command holds $RUN/$1.lock for more than ${2:-120} s"
+	while :; do
+		exec 9>"$file"
+		flock -w "${2:-120}" 9 || die "another box command holds $file for more than ${2:-120} s"
+		[[ ! /proc/self/fd/9 -ef $file ]] || break
+	done
 }
 
 # ctl and all that are set up, whether or not they live
