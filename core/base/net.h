@@ -12,8 +12,10 @@
 
 /* A listening UNIX socket at path with the mode; an old socket file there is replaced. Returns the descriptor or -1. */
 int smg_unix_listen(const char *path, mode_t mode, struct smg_err *err);
+/* Returns a descriptor of the caller's or -1. SMG_EAGAIN: nobody answers there within timeout_ms. */
 int smg_unix_connect(const char *path, int timeout_ms, struct smg_err *err);
-/* host is a name or an address; port in decimal. */
+/* host is a name or an address. A descriptor of the caller's, or -1. SMG_EAGAIN: the name is not known now, or (connect) nobody
+ * answers within timeout_ms. */
 int smg_tcp_listen(const char *host, int port, struct smg_err *err);
 int smg_tcp_connect(const char *host, int port, int timeout_ms, struct smg_err *err);
 

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
@@ -55,15 +54,7 @@ static void exec_child(const struct smg_run *r, int out_fd, int report_fd)
 	if (dup3(report_fd, 3, O_CLOEXEC) < 0 && report_fd != 3)
 		child_fail(report_fd);
 	close_from(4);
-	if (r->cwd && chdir(r->cwd) < 0)
-		child_fail(3);
-	if (r->as_user &&
-		(setgroups(0, NULL) < 0 || setresgid(r->gid, r->gid, r->gid) < 0 || setresuid(r->uid, r->uid, r->uid) < 0))
-		child_fail(3);
-	if (r->env)
-		execvpe(r->argv[0], (char *const *)r->argv, (char *const *)r->env);
-	else
-		execvp(r->argv[0], (char *const *)r->argv);
+	execvp(r->argv[0], (char *const *)r->argv);
 	child_fail(3);
 }
 

@@ -10,15 +10,10 @@
 
 struct smg_run {
 	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-	const char *const *env;	 /* NULL: the caller's environment */
-	const char *cwd;	 /* NULL: the caller's */
 	int stdin_fd;		 /* -1 or 0: /dev/null */
 	int stdout_fd;		 /* > 0: the child's stdout; else it is captured with stderr */
 	int timeout_ms;		 /* 0: none; on expiry the child's process group is killed and the call fails with SMG_ETIME */
 	size_t max_output;	 /* captured bytes kept (the last ones); 0 means 4096 */
-	bool as_user;		 /* drop to uid and gid (groups: that of the user's own entry) before exec */
-	uid_t uid;
-	gid_t gid;
 };
 
 /*

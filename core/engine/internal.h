@@ -169,9 +169,9 @@ int wf_save(
 void wf_settle_unsavable(struct wf *wf);
 /* Sees to the time limit: takes over what an admin changed; leaving: adds this run's time to what is used. Under the lock. */
 void wf_account(struct wf *wf, const struct smg_job *job, bool leaving);
-/* Saves all of the job's workflows, hands the job back to Slurm (requeue: also asks for the requeue) and has it start at once. */
 /* A thread that has the job start at once when it is PENDING; one at a time for a job. */
 void job_follow(struct smg_engine *e, const struct smg_job *info);
+/* Saves all of the job's workflows, hands the job back to Slurm (requeue: also asks for the requeue) and has it start at once. */
 void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct smg_job *info, int64_t heard_us);
 
 /* ---- jobs.c ---- */
@@ -220,7 +220,7 @@ int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct
 void keep_sweep(struct smg_engine *e);
 
 /* ---- report.c ---- */
-int report_start(struct smg_engine *e, struct smg_err *err);
+void report_start(struct smg_engine *e); /* the thread that empties the outbox */
 void report_kick(struct smg_engine *e);
 /* One question to the state host, wherever it is. SMG_EAGAIN: it does not answer. */
 int report_ask(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);

@@ -306,7 +306,7 @@ static void leave_now(struct smg_engine *e, const struct smg_job *job, bool know
 		stop_job(e, job->id, end_reason(job));
 }
 
-static void forget_ended(struct smg_engine *e, struct wf *wf)
+static void forget_ended(struct wf *wf)
 {
 	bool over;
 
@@ -315,7 +315,6 @@ static void forget_ended(struct smg_engine *e, struct wf *wf)
 	pthread_mutex_unlock(&wf->lock);
 	if (over)
 		wf_delist(wf);
-	(void)e;
 }
 
 static void epilog_workflows(struct smg_engine *e, uint32_t job, int64_t until)
@@ -327,7 +326,7 @@ static void epilog_workflows(struct smg_engine *e, uint32_t job, int64_t until)
 				"beside the next job");
 		wf_settle_unsavable(wf);
 		n = wf_next_of_job(e, job, wf);
-		forget_ended(e, wf);
+		forget_ended(wf);
 		wf_drop(wf);
 	}
 }

@@ -77,13 +77,11 @@ static void *sender(void *arg)
 	return NULL;
 }
 
-int report_start(struct smg_engine *e, struct smg_err *err)
+void report_start(struct smg_engine *e)
 {
-	(void)err;
 	pthread_mutex_init(&e->outbox_lock, NULL);
 	pthread_cond_init(&e->outbox_ready, NULL);
 	engine_thread(e, sender, e);
-	return 0;
 }
 
 void report_kick(struct smg_engine *e)

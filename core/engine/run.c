@@ -182,8 +182,6 @@ static void welcome(struct visit *v, struct wf *wf, struct smg_spec *spec)
 	if (spec_differs(wf, spec))
 		wf_say(wf, NULL, SMG_WARN, "the workflow file has changed since this job first started; it goes on as it was then");
 	wf_say(wf, NULL, SMG_INFO, "resuming on %s what was saved on %s", v->e->env.config.node, wf->mig.from);
-	if (spec->n)
-		wf_wake(wf);
 }
 
 enum got { GOT_IT, GOT_ENDED, TRY_AGAIN, REFUSED };

@@ -31,7 +31,9 @@ struct smg_containers {
 	void *arg;
 };
 
+/* Starts the thread; on_exit is called from it with arg. -1: no thread or no epoll to be had. */
 int smg_containers_start(struct smg_containers *t, smg_exit_fn *on_exit, void *arg, struct smg_err *err);
+/* Ends the thread and frees the table; the containers run on. */
 void smg_containers_stop(struct smg_containers *t);
 
 /* Watches from now on. SMG_ENOENT: the shim is gone already. The new entry is not returned: it may end at any time. */
@@ -47,6 +49,7 @@ void smg_containers_forget(struct smg_containers *t, struct smg_container *c);
 bool smg_containers_wait_gone(struct smg_containers *t, struct smg_container *c, int timeout_ms);
 /* The end of a dump: if the shim ended meanwhile, its end is reported now (report) or never. */
 void smg_containers_dump_ended(struct smg_containers *t, struct smg_container *c, bool report);
+/* Whether the process has ended within timeout_ms; fd -1 stands for one that had ended before. */
 bool smg_pidfd_ended(int fd, int timeout_ms);
 
 /* What the shim left: 0 and *status, *reason (caller frees), *dumped; -1: it left nothing. */

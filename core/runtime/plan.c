@@ -29,11 +29,10 @@ json_t *smg_plan_make(const struct smg_launch *l, const char *bundle, const char
 {
 	const struct smg_service *s = l->service;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:b, s:o}", "id", l->id, "bundle", bundle,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", l->id, "bundle", bundle,
 		"runc_root", runc_root, "dir", l->dir, "image", s->image, "prefix", l->prefix, "path", smg_oci_path(s->environment),
 		"cwd", s->working_dir ? s->working_dir : "/", "cgroup_dir", cgroup_dir, "command", smg_oci_strings(s->command),
-		"mounts", mounts_json(s), "restore", l->restore, "established", s->network == SMG_NET_NONE, "owner",
-		owner_json(l->owner));
+		"mounts", mounts_json(s), "restore", l->restore, "owner", owner_json(l->owner));
 }
 
 static int read_owner(const json_t *j, struct smg_owner *o)
@@ -58,21 +57,20 @@ int smg_plan_read(const char *bundle, struct smg_plan *out, struct smg_err *err)
 	struct smg_plan p = {0};
 	json_error_t why;
 	json_t *owner;
-	int restore, established;
+	int restore;
 
 	p.json = json_load_file(path, 0, &why);
 	if (!p.json)
 		return smg_fail(err, SMG_EPROTO, "%s: %s", path, why.text);
-	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:b, s:o}", "id", &p.id, "bundle",
+	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", &p.id, "bundle",
 		    &p.bundle, "runc_root", &p.runc_root, "dir", &p.dir, "image", &p.image, "prefix", &p.prefix, "path", &p.path,
 		    "cwd", &p.cwd, "cgroup_dir", &p.cgroup_dir, "command", &p.command, "mounts", &p.mounts, "restore", &restore,
-		    "established", &established, "owner", &owner) < 0 ||
+		    "owner", &owner) < 0 ||
 		read_owner(owner, &p.owner) < 0) {
 		json_decref(p.json);
 		return smg_fail(err, SMG_EPROTO, "%s: a member is missing or of the wrong type", path);
 	}
 	p.restore = restore;
-	p.established = established;
 	*out = p;
 	return 0;
 }

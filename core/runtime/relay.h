@@ -22,7 +22,7 @@ struct smg_relay {
 
 /* Takes over in (closes them at their end) but not out. */
 void smg_relay_init(struct smg_relay *r, const int in[2], const int out[2], const char *prefix);
-void smg_relay_clear(struct smg_relay *r);
+void smg_relay_clear(struct smg_relay *r); /* ends both streams and frees; for tests, since a shim's end frees all */
 /* Waits (timeout_ms < 0: for ever) until something can be done, and does it. True when extra_fd is readable. */
 bool smg_relay_step(struct smg_relay *r, int extra_fd, int timeout_ms);
 /* Both streams have ended; and besides, all is written. */

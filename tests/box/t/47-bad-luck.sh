@@ -21,7 +21,7 @@ test_what_is_missing_is_named() {
 		    command: [/bin/nope, "1"]
 		  volume:
 		    image: /images/debian
-		    volumes: ["./nowhere:/work"]
+		    volumes: ["./nowhere:/here"]
 		    command: [/bin/true]
 		  later:
 		    image: /images/debian
@@ -109,7 +109,7 @@ make_hold() {
 	box_as user1 n1 gcc -o "$WF/hold" "$WF/hold.c"
 }
 holder() { # NAME KIND FALLBACK
-	service "$1" 40 | sed "s|command: \[|command: [/work/hold, $2, |"
+	service "$1" 40 | sed "s|command: \[|command: [/here/hold, $2, |"
 	[[ -z $3 ]] || printf '    x-migrate: {fallback: %s}\n' "$3"
 }
 
@@ -256,7 +256,7 @@ large_disk() { # NODE
 # counts like the others, with MB of its own that no compression helps with
 fat() { # NAME TICKS MB
 	in_wf sh -c "sed '/^token/a ballast = os.urandom($3 << 20)' counter.py >fat.py" </dev/null
-	service "$1" "$2" | sed 's|/work/counter.py|/work/fat.py|'
+	service "$1" "$2" | sed 's|/here/counter.py|/here/fat.py|'
 }
 
 test_disk_full_without_a_spare() {

@@ -19,7 +19,7 @@ prepare() {
 		token = os.urandom(8).hex()
 		print("begins", token, flush=True)
 		for n in range(1, ticks + 1):
-		    with open("/work/" + name, "a") as f:
+		    with open("/here/" + name, "a") as f:
 		        f.write("%s %d\n" % (token, n))
 		    time.sleep(0.2)
 		print("ends", token, flush=True)
@@ -62,8 +62,8 @@ counters() { # TICKS NAME... [-]
 	} | in_wf tee workflow.yaml >/dev/null
 }
 service() { # NAME TICKS
-	printf '  %s:\n    image: /images/debian\n    volumes: [".:/work"]\n    network_mode: none\n' "$1"
-	printf '    command: [/usr/bin/python3, /work/counter.py, %s, "%s"]\n' "$1" "$2"
+	printf '  %s:\n    image: /images/debian\n    volumes: [".:/here"]\n    network_mode: none\n' "$1"
+	printf '    command: [/usr/bin/python3, /here/counter.py, %s, "%s"]\n' "$1" "$2"
 }
 
 submit() { in_wf sbatch --parsable -p low --migrate=workflow.yaml "$@" job.sh; } # [SBATCH-ARG...]; prints the job's id
