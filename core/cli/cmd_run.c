@@ -19,11 +19,13 @@
 
 static void usage(FILE *f)
 {
-	fputs("usage: smigrate run [-q] [FILE]\n\n"
+	fputs("usage: smigrate run [-q] [--strategy NAME] [FILE]\n\n"
 	      "Runs the services of the workflow FILE as their dependencies allow and ends when all have ended. If Slurm\n"
 	      "preempts the job, the services are saved, and this same command, in the job's next run, goes on with them.\n\n"
 	      "FILE: default the one given to `sbatch --migrate`; relative to the folder the job was submitted from.\n"
-	      "  -q, --quiet   only warnings and errors of smigrate's own on stderr\n"
+	      "  -q, --quiet      only warnings and errors of smigrate's own on stderr\n"
+	      "  --strategy NAME  how the services move, whatever the file says (x-migrate.strategy): stream (the default);\n"
+	      "                   for comparison also pipeline, level and sequential, published ways through disk and tar\n"
 	      "  -h, --help\n\n"
 	      "Exit status: 0 all services ended well; else that of the first that failed (125: it could not be started).\n"
 	      "2 bad file or no batch job, 75 smigrated does not answer.\n",
@@ -196,7 +198,8 @@ static int catch_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static int run_file(const char *file, bool quiet, struct smg_err *err)
+/* strategy: -1: what the file says. */
+static int run_file(const char *file, int strategy, bool quiet, struct smg_err *err)
 {
 	SMG_AUTOSPEC struct smg_spec *spec = NULL;
 	SMG_AUTOJSON json_t *request = NULL;
@@ -209,6 +212,8 @@ static int run_file(const char *file, bool quiet, struct smg_err *err)
 		return -1;
 	}
 	smg_problems_free(&problems);
+	if (strategy >= 0)
+		spec->strategy = (enum smg_strategy)strategy;
 	request = json_pack("{s:s,s:o}", "op", "run", "spec", smg_spec_to_json(spec));
 	s.request = request;
 	s.signals = catch_signals();
@@ -217,31 +222,44 @@ static int run_file(const char *file, bool quiet, struct smg_err *err)
 	return (int)s.status;
 }
 
+static int read_strategy(const char *name)
+{
+	int n = smg_strategy_parse(name);
+	const char *near = n < 0 ? smg_strategy_near(name) : NULL;
+
+	if (near)
+		fprintf(stderr, "smigrate: run: there is no strategy '%s'; did you mean '%s'?\n", name, near);
+	else if (n < 0)
+		fprintf(stderr, "smigrate: run: there is no strategy '%s'; it must be " SMG_STRATEGY_WORDS "\n", name);
+	return n;
+}
+
 int cmd_run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"quiet", no_argument, NULL, 'q'}, {"strategy", required_argument, NULL, 's'},
+		{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	struct smg_err err = {0};
+	int o, status, strategy = -1;
 	bool quiet = false;
 	char room[4096];
 	const char *file;
-	int o, status;
 
 	while ((o = getopt_long(argc, argv, "qh", options, NULL)) != -1) {
-		if (o == 'h')
-			usage(stdout);
-		else if (o == 'q')
+		if (o == 'q') {
 			quiet = true;
-		else
-			usage(stderr);
-		if (o != 'q')
+		} else if (o == 's') {
+			if ((strategy = read_strategy(optarg)) < 0)
+				return 2;
+		} else {
+			usage(o == 'h' ? stdout : stderr);
 			return o == 'h' ? 0 : 2;
+		}
 	}
 	file = find_file(argc, argv, room, sizeof(room));
 	if (!file) {
 		fputs("smigrate: no workflow file: give one, or submit with `sbatch --migrate=FILE`\n", stderr);
 		return 2;
 	}
-	status = run_file(file, quiet, &err);
+	status = run_file(file, strategy, quiet, &err);
 	return status < 0 ? cli_fail(&err) : status;
 }

@@ -42,6 +42,24 @@ void smg_read_file_migrate(struct smg_compose *c, const struct smg_node *v, cons
 	smg_read_map(c, v, smg_file_migrate_keys);
 }
 
+void smg_read_strategy(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	const char *s = smg_text(c, v), *near;
+	char shown[SMG_SHOWN];
+	int n;
+
+	if (!s)
+		return;
+	n = smg_strategy_parse(s);
+	near = smg_strategy_near(s);
+	if (n >= 0)
+		c->spec->strategy = (enum smg_strategy)n;
+	else if (near)
+		smg_bad(c, v, "'%s' is '%s'; did you mean '%s'?", name, smg_shown(shown, s), near);
+	else
+		smg_bad(c, v, "'%s' is '%s'; it must be " SMG_STRATEGY_WORDS, name, smg_shown(shown, s));
+}
+
 static void read_service(struct smg_compose *c, const struct smg_node *key, const struct smg_node *v)
 {
 	struct smg_service *s = &c->spec->services[c->spec->n++];

@@ -28,6 +28,7 @@ const struct smg_key smg_top_keys[] = {
 };
 
 const struct smg_key smg_file_migrate_keys[] = {
+	{"strategy", TEXT, smg_read_strategy, NULL},
 	{"deadline", ANY, NULL, ""},
 	{"trigger", ANY, NULL, ""},
 	{"fallback", ANY, NULL, "write it in each service's own x-migrate"},
@@ -154,6 +155,7 @@ const struct smg_key smg_depends_keys[] = {
 const struct smg_key smg_migrate_keys[] = {
 	{"fallback", TEXT, smg_read_fallback, NULL},
 	{"copy", ANY, NULL, "services are saved, sent and restored"},
+	{"strategy", ANY, NULL, "the workflow moves as a whole: write it in the x-migrate of the file"},
 	{"wait", ANY, NULL, ""},
 	{0},
 };

@@ -56,6 +56,7 @@ const struct smg_node *smg_get(const struct smg_node *map, const char *key);
 void smg_read_name(struct smg_compose *c, const struct smg_node *v, const char *name);
 void smg_read_services(struct smg_compose *c, const struct smg_node *v, const char *name);
 void smg_read_file_migrate(struct smg_compose *c, const struct smg_node *v, const char *name);
+void smg_read_strategy(struct smg_compose *c, const struct smg_node *v, const char *name);
 
 /* compose_service.c: what a service has, into c->service */
 void smg_read_image(struct smg_compose *c, const struct smg_node *v, const char *name);

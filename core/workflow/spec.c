@@ -2,6 +2,7 @@
 #include "workflow/spec.h"
 
 #include "base/util.h"
+#include "workflow/problems.h"
 
 #include <limits.h>
 #include <string.h>
@@ -16,6 +17,12 @@ static const char *const conditions[] = {
 };
 static const char *const networks[] = {[SMG_NET_HOST] = "host", [SMG_NET_NONE] = "none"};
 static const char *const fallbacks[] = {[SMG_FALLBACK_RESTART] = "restart", [SMG_FALLBACK_FAIL] = "fail"};
+static const char *const strategies[] = {
+	[SMG_STRATEGY_STREAM] = "stream",
+	[SMG_STRATEGY_PIPELINE] = "pipeline",
+	[SMG_STRATEGY_LEVEL] = "level",
+	[SMG_STRATEGY_SEQUENTIAL] = "sequential",
+};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static int find_name(const char *const *names, size_t n, const char *name)
@@ -54,6 +61,26 @@ const char *smg_fallback_name(enum smg_fallback f)
 int smg_fallback_parse(const char *name)
 {
 	return find_name(fallbacks, COUNT(fallbacks), name);
+}
+
+const char *smg_strategy_name(enum smg_strategy s)
+{
+	return strategies[s];
+}
+
+int smg_strategy_parse(const char *name)
+{
+	return find_name(strategies, COUNT(strategies), name);
+}
+
+const char *smg_strategy_near(const char *word)
+{
+	struct smg_hint hint;
+
+	smg_hint_init(&hint, word);
+	for (size_t i = 0; i < COUNT(strategies); i++)
+		smg_hint_try(&hint, strategies[i]);
+	return hint.best;
 }
 
 static bool is_alnum(char c)

@@ -21,6 +21,17 @@ enum smg_condition { SMG_STARTED, SMG_HEALTHY, SMG_COMPLETED };
 enum smg_network { SMG_NET_HOST, SMG_NET_NONE };
 enum smg_fallback { SMG_FALLBACK_RESTART, SMG_FALLBACK_FAIL }; /* what to do with a service that cannot be checkpointed */
 
+/*
+ * How a workflow is moved. The last three are the published baselines, for comparison: each service goes to the source's disk, as
+ * one tar over the wire, and to the target's disk. There a level is what smg_dag makes of the dependencies.
+ */
+enum smg_strategy {
+	SMG_STRATEGY_STREAM,	 /* ours: memory straight to the target, in a planned order */
+	SMG_STRATEGY_PIPELINE,	 /* as level, and a send waits until the level before is sent */
+	SMG_STRATEGY_LEVEL,	 /* a dump waits until the level before is packed, a restore until it is restored */
+	SMG_STRATEGY_SEQUENTIAL, /* one service after the other, from dump to restore */
+};
+
 struct smg_dep {
 	size_t service; /* index into smg_spec.services: the one waited for */
 	enum smg_condition condition;
@@ -57,6 +68,7 @@ struct smg_service {
 
 struct smg_spec {
 	char *name;
+	enum smg_strategy strategy;   /* x-migrate.strategy of the file */
 	struct smg_service *services; /* in the order of the file */
 	size_t n;
 };
@@ -88,6 +100,11 @@ const char *smg_network_name(enum smg_network n);
 int smg_network_parse(const char *name);
 const char *smg_fallback_name(enum smg_fallback f);
 int smg_fallback_parse(const char *name);
+const char *smg_strategy_name(enum smg_strategy s);
+int smg_strategy_parse(const char *name);
+
+#define SMG_STRATEGY_WORDS "stream, pipeline, level or sequential"
+const char *smg_strategy_near(const char *word); /* the one that was probably meant; NULL: none is near */
 
 /* The rules that both readers of a spec hold its strings to. NULL: well; else what is wrong, to be put behind the value's name. */
 const char *smg_name_fault(const char *s);     /* of a workflow or a service */

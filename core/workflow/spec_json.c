@@ -60,7 +60,7 @@ json_t *smg_spec_to_json(const struct smg_spec *spec)
 
 	for (size_t i = 0; i < spec->n; i++)
 		json_array_append_new(services, service_json(spec, &spec->services[i]));
-	return json_pack("{ss so}", "name", spec->name, "services", services);
+	return json_pack("{ss ss so}", "name", spec->name, "strategy", smg_strategy_name(spec->strategy), "services", services);
 }
 
 /* Where in the spec we are, for messages. */
@@ -302,12 +302,24 @@ static int take_services(struct reader *r, const json_t *a, json_t *names, struc
 	return 0;
 }
 
+/* A workflow that an older daemon wrote down has no strategy, and must outlive the upgrade: it gets the default. */
+static int take_strategy(const struct reader *r, const json_t *j, struct smg_spec *spec)
+{
+	int strategy = SMG_STRATEGY_STREAM;
+
+	if (json_object_get(j, "strategy") && take_choice(r, "strategy", j, smg_strategy_parse, &strategy))
+		return -1;
+	spec->strategy = (enum smg_strategy)strategy;
+	return 0;
+}
+
 static int take_spec(const json_t *j, json_t *names, struct smg_spec *spec, struct smg_err *err)
 {
+	static const struct member members[] = {{"name", JSON_STRING}, {"services", JSON_ARRAY}, {"strategy", JSON_STRING}};
 	struct reader r = {NULL, err};
 	struct smg_dag dag;
 
-	if (CHECK(&r, "spec", j, {"name", JSON_STRING}, {"services", JSON_ARRAY}) ||
+	if (check_members(&r, "spec", j, members, json_object_get(j, "strategy") ? 3 : 2) || take_strategy(&r, j, spec) ||
 		!(spec->name = take_member(&r, "name", j, smg_name_fault)) ||
 		take_services(&r, json_object_get(j, "services"), names, spec))
 		return -1;

@@ -85,6 +85,7 @@ static void defaults(void **state)
 	(void)state;
 	assert_string_equal(s->name, "mydirx"); /* the folder's, as Compose makes it */
 	assert_int_equal(s->n, 1);
+	assert_int_equal(s->strategy, SMG_STRATEGY_STREAM);
 	assert_string_equal(a->name, "a");
 	assert_string_equal(a->image, "/img");
 	assert_words(a->command, "run|");
@@ -322,6 +323,26 @@ static void other_keys(void **state)
 	refuse_key("deploy: {replicas: 3}", 5, "'deploy' is not supported yet");
 	refuse_key("restart: always", 5, "'restart' is not supported yet");
 	refuse_key("image: /other", 5, "'image' stands here a second time; the first is in line 3");
+}
+
+static void strategies(void **state)
+{
+	static const char *const names[] = {"stream", "pipeline", "level", "sequential"};
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		SMG_AUTOFREE char *text = smg_xasprintf("x-migrate: {strategy: %s}\n" ONE, names[i]);
+		SMG_AUTOSPEC struct smg_spec *s = parse(text);
+
+		assert_int_equal(s->strategy, smg_strategy_parse(names[i]));
+		assert_string_equal(smg_strategy_name(s->strategy), names[i]);
+	}
+	assert_int_equal(smg_strategy_parse("sequential"), SMG_STRATEGY_SEQUENTIAL);
+	refuse("x-migrate: {strategy: pipelin}\n" ONE, 1, 23, "'strategy' is 'pipelin'; did you mean 'pipeline'?");
+	refuse("x-migrate: {strategy: fast}\n" ONE, 1, 23, "it must be stream, pipeline, level or sequential");
+	refuse("x-migrate: {strategy: [level]}\n" ONE, 1, 23, "must be a string");
+	refuse("x-migrate: {stratgy: level}\n" ONE, 1, 13, "did you mean 'strategy'?");
+	refuse_key("x-migrate: {strategy: level}", 17, "the workflow moves as a whole");
 }
 
 static void top_level(void **state)
@@ -683,6 +704,7 @@ int main(void)
 		cmocka_unit_test(cycles),
 		cmocka_unit_test(health),
 		cmocka_unit_test(other_keys),
+		cmocka_unit_test(strategies),
 		cmocka_unit_test(top_level),
 		cmocka_unit_test(yaml_errors),
 		cmocka_unit_test(merge_keys),

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 static const char text[] = "name: pipe\n"
+			   "x-migrate: {strategy: level}\n"
 			   "services:\n"
 			   "  one:\n"
 			   "    image: ./img\n"
@@ -48,6 +49,7 @@ static void round_trip(void **state)
 	json_decref(j);
 	json_decref(again);
 	assert_int_equal(spec->n, 2);
+	assert_int_equal(spec->strategy, SMG_STRATEGY_LEVEL);
 	s = &spec->services[0];
 	assert_string_equal(s->image, "/base/img");
 	assert_string_equal(s->command[1], "it");
@@ -66,6 +68,19 @@ static void round_trip(void **state)
 	assert_string_equal(spec->services[1].working_dir, "/");
 	assert_int_equal(smg_spec_find(spec, "two"), 1);
 	assert_int_equal(smg_spec_find(spec, "three"), -1);
+}
+
+/* As a daemon wrote it that knew of no strategies. */
+static void no_strategy(void **state)
+{
+	SMG_AUTOSPEC struct smg_spec *spec = NULL;
+	json_t *j = good();
+
+	(void)state;
+	json_object_del(j, "strategy");
+	assert_int_equal(smg_spec_from_json(j, &spec, NULL), 0);
+	assert_int_equal(spec->strategy, SMG_STRATEGY_STREAM);
+	json_decref(j);
 }
 
 static void refuse(json_t *j, const char *what)
@@ -138,6 +153,9 @@ static void wrong_types(void **state)
 		if (!last || last[1] > '9')
 			try_value(members[i], NULL);
 	}
+	try_value("strategy", "null");
+	try_value("strategy", "1");
+	try_value("strategy", "[]");
 	try_value("services.0.healthcheck", "1");
 	try_value("services.0.healthcheck", NULL);
 }
@@ -151,6 +169,8 @@ static void wrong_values(void **state)
 	try_value("name", "\"a\\u0000b\"");
 	try_value("name", "\"0123456789012345678901234567890123456789012345678901234567890123\"");
 	try_value("extra", "1");
+	try_value("strategy", "\"\"");
+	try_value("strategy", "\"levels\"");
 	try_value("services", "[]");
 	try_value("services.0.extra", "1");
 	try_value("services.1.name", "\"one\"");
@@ -240,6 +260,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip),
+		cmocka_unit_test(no_strategy),
 		cmocka_unit_test(wrong_types),
 		cmocka_unit_test(wrong_values),
 		cmocka_unit_test(wrong_tops),
