@@ -114,9 +114,34 @@ static const char v1[] =
 	"  p.error AS error"
 	"  FROM phases p JOIN migrations m ON m.id = p.migration"
 	"  WHERE p.end_us > 0 AND p.service <> '*' ORDER BY p.end_us - p.start_us DESC;";
+
+/* Where memory goes straight to its target: what was foretold, what was learned, what it cost the network. */
+static const char v2[] =
+	"ALTER TABLE migrations ADD COLUMN strategy TEXT;"
+	"ALTER TABLE migrations ADD COLUMN predicted_us INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE migrations ADD COLUMN wire INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE rates ("
+	"  from_node TEXT NOT NULL, to_node TEXT NOT NULL, rev INTEGER NOT NULL, numbers TEXT NOT NULL,"
+	"  PRIMARY KEY (from_node, to_node)) WITHOUT ROWID;"
+	"DROP VIEW v_migrations;"
+	"CREATE VIEW v_migrations AS SELECT"
+	"  m.id AS id, m.job AS job, m.workflow AS workflow, m.cause AS cause, m.state AS state,"
+	"  m.from_node AS from_node, m.to_node AS to_node,"
+	"  " ISO_MS("m.signal_us") " AS signal_time,"
+	"  " SPAN("m.signal_us", "m.done_us") " AS total_s,"
+	"  CASE WHEN m.done_us > 0 THEN ROUND(("
+	"    (SELECT MAX(p.end_us) FROM phases p WHERE p.migration = m.id AND p.phase = 'restore'"
+	"       AND NULLIF(p.error, '') IS NULL AND p.end_us > 0) -"
+	"    (SELECT MIN(p.start_us) FROM phases p WHERE p.migration = m.id AND p.phase = 'freeze' AND p.start_us > 0)"
+	"    ) / 1000000.0, 3) END AS downtime_s,"
+	"  " SPAN("m.signal_us", "m.saved_us") " AS saved_s,"
+	"  " SPAN("m.saved_us", "m.landed_us") " AS pending_s,"
+	"  m.moved AS moved, m.restarted AS restarted, " MB("m.bytes") " AS mb, m.error AS error,"
+	"  m.strategy AS strategy, ROUND(NULLIF(m.predicted_us, 0) / 1000000.0, 3) AS predicted_s, " MB("NULLIF(m.wire, 0)") " AS wire_mb"
+	"  FROM migrations m;";
 /* clang-format on */
 
-const char *const smg_schema_steps[] = {v1};
+const char *const smg_schema_steps[] = {v1, v2};
 const int smg_schema_version = sizeof(smg_schema_steps) / sizeof(smg_schema_steps[0]);
 
 int smg_sql_fail(sqlite3 *db, int rc, const char *what, struct smg_err *err)

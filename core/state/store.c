@@ -402,6 +402,11 @@ int smg_store_put_phase(struct smg_store *st, const struct smg_phase_row *row, s
 	return put_checked(st, T_PHASES, row, err);
 }
 
+int smg_store_put_rates(struct smg_store *st, const struct smg_rates_row *row, struct smg_err *err)
+{
+	return put_checked(st, T_RATES, row, err);
+}
+
 /* At least the clock: a journal that was lost and made anew, or rows that were forgotten, never bring a number again. */
 static int next_seq(struct smg_store *st, const char *node, int64_t *seq, struct smg_err *err)
 {

@@ -72,6 +72,9 @@ struct smg_mig_row {
 	int64_t moved, restarted; /* services that went on; services that could not be saved and start again */
 	int64_t bytes;
 	const char *error;
+	const char *strategy;
+	int64_t predicted_us; /* from the signal until all run again, as it was foretold; 0: it was not */
+	int64_t wire;	      /* bytes written to the network while it was saved */
 };
 
 struct smg_phase_row {
@@ -82,6 +85,13 @@ struct smg_phase_row {
 	const char *node;
 	int64_t start_us, end_us, bytes; /* end_us 0: under way, or the process died in it */
 	const char *error;
+};
+
+/* What was learned of the way from node to node, or (from_node "") of restores and landings at a node. */
+struct smg_rates_row {
+	const char *from_node, *to_node; /* key */
+	int64_t rev;			 /* microseconds since 1970 */
+	const char *numbers;		 /* JSON: smg_rates_to_json */
 };
 
 struct smg_event_row {
@@ -120,6 +130,7 @@ int smg_store_put_service(struct smg_store *st, const struct smg_svc_row *row, s
 int smg_store_put_dep(struct smg_store *st, const struct smg_dep_row *row, struct smg_err *err);
 int smg_store_put_migration(struct smg_store *st, const struct smg_mig_row *row, struct smg_err *err);
 int smg_store_put_phase(struct smg_store *st, const struct smg_phase_row *row, struct smg_err *err);
+int smg_store_put_rates(struct smg_store *st, const struct smg_rates_row *row, struct smg_err *err);
 int smg_store_add_event(struct smg_store *st, const struct smg_event_row *row, struct smg_err *err);
 
 /* Rows as JSON: {"table": "services", "row": {column: value, ...}}: what the outbox holds and a landing node receives.

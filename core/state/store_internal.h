@@ -8,7 +8,7 @@
 #include <sqlite3.h>
 #include <stddef.h>
 
-enum store_table { T_WORKFLOWS, T_SERVICES, T_DEPENDENCIES, T_MIGRATIONS, T_PHASES, T_EVENTS, T_N };
+enum store_table { T_WORKFLOWS, T_SERVICES, T_DEPENDENCIES, T_MIGRATIONS, T_PHASES, T_EVENTS, T_RATES, T_N };
 
 enum col_kind { COL_TEXT, COL_INT };
 
@@ -37,6 +37,7 @@ union store_row {
 	struct smg_mig_row migration;
 	struct smg_phase_row phase;
 	struct smg_event_row event;
+	struct smg_rates_row rates;
 };
 
 /* The first T_N statements are the tables' puts, in the order of enum store_table. */

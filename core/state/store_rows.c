@@ -102,6 +102,9 @@ static const struct store_col migration_cols[] = {
 	M(INT, restarted),
 	M(INT, bytes),
 	M(TEXT, error),
+	M(TEXT, strategy),
+	M(INT, predicted_us),
+	M(INT, wire),
 };
 #define P(kind, f) kind(smg_phase_row, f)
 static const struct store_col phase_cols[] = {
@@ -127,6 +130,13 @@ static const struct store_col event_cols[] = {
 	E(TEXT, level),
 	E(TEXT, text),
 };
+#define R(kind, f) kind(smg_rates_row, f)
+static const struct store_col rates_cols[] = {
+	R(KEY, from_node),
+	R(KEY, to_node),
+	R(INT, rev),
+	R(NEED, numbers),
+};
 /* clang-format on */
 
 #define DESC(table, cols)                                                                                                          \
@@ -140,6 +150,7 @@ const struct store_desc store_tables[T_N] = {
 	[T_MIGRATIONS] = DESC("migrations", migration_cols),
 	[T_PHASES] = DESC("phases", phase_cols),
 	[T_EVENTS] = DESC("events", event_cols),
+	[T_RATES] = DESC("rates", rates_cols),
 };
 
 /* ---- text ---- */
