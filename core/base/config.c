@@ -11,7 +11,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum kind { STRING, PATH, INT, FLAG };
+enum kind { STRING, PATH, INT, SIZE, YES, LEVEL };
 
 static const struct key {
 	const char *name;
@@ -27,6 +27,10 @@ static const struct key {
 	{                                                                                                                          \
 		n, INT, offsetof(struct smg_config, f), sizeof(int), lo, hi                                                        \
 	}
+#define O(k, n, f)                                                                                                                 \
+	{                                                                                                                          \
+		n, k, offsetof(struct smg_config, f), sizeof(((struct smg_config *)0)->f), 0, 0                                    \
+	}
 	S(STRING, "NodeName", node, 1),
 	S(STRING, "StateHost", state_host, 0),
 	S(STRING, "ListenAddress", listen, 0),
@@ -37,9 +41,18 @@ static const struct key {
 	I("DumpParallel", dump_parallel, 0, 1024),
 	I("RestoreParallel", restore_parallel, 0, 1024),
 	I("KeepFailed", keep_failed_s, 0, 365 * 86400),
-	{"LogLevel", FLAG, offsetof(struct smg_config, debug), sizeof(bool), 0, 0},
+	O(SIZE, "LandMax", land_max),
+	I("LandWait", land_wait_s, 1, 3600),
+	I("LandKeep", land_keep_s, 1, 365 * 86400),
+	O(SIZE, "MaxRate", max_rate),
+	O(YES, "Encrypt", encrypt),
+	O(YES, "SkipZeros", skip_zeros),
+	O(YES, "Dedup", dedup),
+	O(YES, "Compress", compress),
+	O(LEVEL, "LogLevel", debug),
 #undef S
 #undef I
+#undef O
 };
 
 static void set_defaults(struct smg_config *c)
@@ -51,6 +64,32 @@ static void set_defaults(struct smg_config *c)
 	strcpy(c->state_dir, "/var/lib/smigrate");
 	c->hold_max_s = 30;
 	c->keep_failed_s = 7 * 86400;
+	c->land_max = -1;
+	c->land_wait_s = 10;
+	c->land_keep_s = 600;
+	c->skip_zeros = c->dedup = c->compress = true;
+}
+
+/* A number of bytes with an optional K, M, G or T (of 1024). */
+static int parse_size(const char *value, int64_t *out)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoll(value, &end, 10);
+	if (errno || end == value || n < 0)
+		return -1;
+	if (*end) {
+		unit = strchr(units, toupper((unsigned char)*end));
+		if (!unit || end[1] || n > INT64_MAX >> (10 * (unit - units + 1)))
+			return -1;
+		n <<= 10 * (unit - units + 1);
+	}
+	*out = n;
+	return 0;
 }
 
 static int set_key(struct smg_config *c, const struct key *k, const char *value, struct smg_err *err)
@@ -78,7 +117,17 @@ static int set_key(struct smg_config *c, const struct key *k, const char *value,
 				err, SMG_EINVAL, "%s must be a number from %d to %d, not '%s'", k->name, k->min, k->max, value);
 		memcpy(at, &(int){(int)n}, sizeof(int));
 		return 0;
-	case FLAG:
+	case SIZE:
+		if (parse_size(value, (int64_t *)(void *)at) < 0)
+			return smg_fail(
+				err, SMG_EINVAL, "%s must be a number of bytes, such as 512M or 8G, not '%s'", k->name, value);
+		return 0;
+	case YES:
+		if (strcasecmp(value, "yes") && strcasecmp(value, "no"))
+			return smg_fail(err, SMG_EINVAL, "%s must be yes or no, not '%s'", k->name, value);
+		*(bool *)at = !strcasecmp(value, "yes");
+		return 0;
+	case LEVEL:
 		if (strcasecmp(value, "debug") && strcasecmp(value, "info"))
 			return smg_fail(err, SMG_EINVAL, "%s must be info or debug, not '%s'", k->name, value);
 		*(bool *)at = !strcasecmp(value, "debug");

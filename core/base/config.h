@@ -5,6 +5,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #ifndef SMG_CONF_PATH
 #define SMG_CONF_PATH "/etc/smigrate/smigrate.conf"
@@ -26,6 +27,14 @@ struct smg_config {
 	int dump_parallel;    /* DumpParallel: services dumped at one time; 0: as many as there are cores */
 	int restore_parallel; /* RestoreParallel: likewise */
 	int keep_failed_s;    /* KeepFailed: seconds that the images of a failed workflow are kept; 604800 */
+	int64_t land_max;     /* LandMax: bytes of memory that may hold what is streamed here for jobs to come; -1: half of all */
+	int land_wait_s;      /* LandWait: seconds that a job has to start on the node where its memory is; 10 */
+	int land_keep_s;      /* LandKeep: seconds after which memory that waits for its job is dropped or goes to disk; 600 */
+	int64_t max_rate;     /* MaxRate: bytes a second that this node sends at most; 0: no limit */
+	bool encrypt;	      /* Encrypt: TLS 1.3 on data connections to this node */
+	bool skip_zeros;      /* SkipZeros: pages of zeros are not sent */
+	bool dedup;	      /* Dedup: a page that the receiver has already is not sent again */
+	bool compress;	      /* Compress: LZ4 where the link is what is waited for */
 	bool debug;	      /* LogLevel=debug */
 };
 

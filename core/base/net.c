@@ -322,9 +322,21 @@ int smg_call(const char *socket_path, const json_t *request, int timeout_ms, jso
 	return 0;
 }
 
+/* Names that others chose may be in the words, in whatever encoding, or cut off within a character: JSON has no room for those. */
+static json_t *json_words(const char *text)
+{
+	json_t *j = json_string(text);
+	SMG_AUTOFREE char *ascii = j ? NULL : smg_xstrdup(text);
+
+	for (char *p = ascii; p && *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	return j ? j : json_string(ascii);
+}
+
 json_t *smg_error_json(const struct smg_err *err)
 {
-	return json_pack("{s:{s:s,s:s}}", "error", "code", smg_code_name(err->code), "message", err->msg);
+	return json_pack("{s:{s:s,s:o}}", "error", "code", smg_code_name(err->code), "message", json_words(err->msg));
 }
 
 int smg_reply_error(const json_t *reply, struct smg_err *err)

@@ -27,9 +27,24 @@ static void child_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static void close_range_of(int first, unsigned last)
+{
+	syscall(SYS_close_range, (unsigned)first, last, 0);
+}
+
 static void close_from(int first)
 {
-	syscall(SYS_close_range, (unsigned)first, ~0U, 0);
+	close_range_of(first, ~0U);
+}
+
+/* All but 0 to 3 and what is to be kept. */
+static void close_others(int keep)
+{
+	if (keep < SMG_KEEP_FD)
+		return close_from(4);
+	close_range_of(4, (unsigned)keep - 1);
+	close_from(keep + 1);
+	fcntl(keep, F_SETFD, 0);
 }
 
 static void child_fail(int report_fd)
@@ -48,12 +63,14 @@ static void exec_child(const struct smg_run *r, int out_fd, int report_fd)
 
 	setsid();
 	child_signals();
+	if (r->cgroup_fd > 0 && write(r->cgroup_fd, "0", 1) < 0)
+		child_fail(report_fd);
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out_fd, 2) < 0)
 		child_fail(report_fd);
 	/* report_fd is close-on-exec: its end tells the parent that exec worked. */
 	if (dup3(report_fd, 3, O_CLOEXEC) < 0 && report_fd != 3)
 		child_fail(report_fd);
-	close_from(4);
+	close_others(r->keep_fd);
 	execvp(r->argv[0], (char *const *)r->argv);
 	child_fail(3);
 }

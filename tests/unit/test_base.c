@@ -275,6 +275,20 @@ static void run_to_the_end(void **state)
 	assert_non_null(strstr(err.msg, "no luck"));
 }
 
+/* A plain file stands for a cgroup.procs. */
+static void the_cgroup_is_joined_first(void **state)
+{
+	SMG_AUTOFREE char *out = NULL, *script = smg_xasprintf("cat %s", path("procs"));
+	SMG_AUTOCLOSE int fd = open(path("procs"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	SMG_AUTOCLOSE int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	int status;
+
+	(void)state;
+	OK(smg_run(&(struct smg_run){.argv = SH(script), .cgroup_fd = fd}, &status, &out, &err));
+	assert_string_equal(out, "0");
+	FAILS(smg_run(&(struct smg_run){.argv = SH("true"), .cgroup_fd = full}, &status, NULL, &err), SMG_ENOSPC);
+}
+
 static void program_is_missing(void **state)
 {
 	SMG_AUTOFREE char *out = NULL;
@@ -545,6 +559,15 @@ static void error_replies(void **state)
 	FAILS(smg_reply_error(odd, &err), SMG_ESYS);
 }
 
+static void error_of_no_text(void **state)
+{
+	SMG_AUTOJSON json_t *e = smg_error_json(&(struct smg_err){SMG_ESYS, "no f\xc3\xbcr and no \xfcr"});
+
+	(void)state;
+	FAILS(smg_reply_error(e, &err), SMG_ESYS);
+	assert_string_equal(err.msg, "no f??r and no ?r");
+}
+
 static void sockets(void **state)
 {
 	SMG_AUTOJSON json_t *m = json_object();
@@ -582,6 +605,12 @@ static void config_defaults(void **state)
 	assert_string_equal(c.state_dir, "/var/lib/smigrate");
 	assert_string_equal(c.state_host, c.node);
 	assert_null(strchr(c.node, '.'));
+	assert_int_equal(c.land_max, -1);
+	assert_int_equal(c.land_wait_s, 10);
+	assert_int_equal(c.land_keep_s, 600);
+	assert_int_equal(c.max_rate, 0);
+	assert_false(c.encrypt);
+	assert_true(c.skip_zeros && c.dedup && c.compress);
 }
 
 static void config_is_read(void **state)
@@ -597,6 +626,50 @@ static void config_is_read(void **state)
 	assert_int_equal(c.hold_max_s, 0);
 	assert_int_equal(c.peer_port, 65535);
 	assert_true(c.debug);
+}
+
+static void config_of_streams(void **state)
+{
+	struct smg_config c;
+
+	(void)state;
+	put("c", "LandMax=0\nLandWait=3600\nLandKeep=1\nMaxRate=125M\nEncrypt=YES\nSkipZeros=no\nDedup=No\nCompress=no\n");
+	OK(smg_config_load(path("c"), &c, &err));
+	assert_int_equal(c.land_max, 0);
+	assert_int_equal(c.land_wait_s, 3600);
+	assert_int_equal(c.land_keep_s, 1);
+	assert_int_equal(c.max_rate, 125 << 20);
+	assert_true(c.encrypt);
+	assert_false(c.skip_zeros || c.dedup || c.compress);
+}
+
+static void config_sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t bytes;
+	} sizes[] = {
+		{"1", 1},
+		{"4095", 4095},
+		{"1k", 1024},
+		{"3K", 3 << 10},
+		{"2m", 2 << 20},
+		{"5G", 5LL << 30},
+		{"7t", 7LL << 40},
+		{"9223372036854775807", INT64_MAX},
+		{"8388607T", 8388607LL << 40},
+	};
+	struct smg_config c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		SMG_AUTOFREE char *text = smg_xasprintf("LandMax = %s\nMaxRate=%s", sizes[i].text, sizes[i].text);
+
+		put("c", text);
+		OK(smg_config_load(path("c"), &c, &err));
+		assert_int_equal(c.land_max, sizes[i].bytes);
+		assert_int_equal(c.max_rate, sizes[i].bytes);
+	}
 }
 
 static void config_is_refused(void **state)
@@ -615,6 +688,23 @@ static void config_is_refused(void **state)
 		{"StateDir=", "StateDir must not be empty"},
 		{"NodeName= # none", "NodeName must not be empty"},
 		{"LogLevel=loud", "must be info or debug"},
+		{"LandMax=", "LandMax must be a number of bytes, such as 512M or 8G, not ''"},
+		{"LandMax=-1", "must be a number of bytes"},
+		{"LandMax=1KB", "must be a number of bytes"},
+		{"LandMax=1 K", "must be a number of bytes"},
+		{"LandMax=1P", "must be a number of bytes"},
+		{"LandMax=half", "must be a number of bytes"},
+		{"LandMax=8388608T", "must be a number of bytes"},
+		{"MaxRate=9223372036854775808", "must be a number of bytes"},
+		{"MaxRate=1.5G", "must be a number of bytes"},
+		{"LandWait=0", "must be a number from 1 to 3600"},
+		{"LandWait=3601", "must be a number from 1 to 3600"},
+		{"LandKeep=0", "must be a number from 1"},
+		{"LandKeep=10m", "must be a number from 1"},
+		{"Encrypt=true", "Encrypt must be yes or no, not 'true'"},
+		{"SkipZeros=", "SkipZeros must be yes or no"},
+		{"Dedup=1", "Dedup must be yes or no"},
+		{"Compress=lz4", "Compress must be yes or no"},
 		{"NodeName=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "longer than 63 characters"},
 	};
 	struct smg_config c = {.peer_port = 1};
@@ -651,6 +741,7 @@ int main(void)
 		T(sizes),
 		T(vectors),
 		T(run_to_the_end),
+		T(the_cgroup_is_joined_first),
 		T(program_is_missing),
 		T(only_the_tail_is_kept),
 		T(timeout_kills_the_group),
@@ -669,9 +760,12 @@ int main(void)
 		P(descriptors_of_a_bad_message),
 		P(peer_has_gone),
 		P(error_replies),
+		T(error_of_no_text),
 		T(sockets),
 		T(config_defaults),
 		T(config_is_read),
+		T(config_of_streams),
+		T(config_sizes),
 		T(config_is_refused),
 	};
 
