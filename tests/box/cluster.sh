@@ -3,7 +3,7 @@
 
 node_list() { if [[ $1 == 1 ]]; then echo n1; else echo "n[1-$1]"; fi; }
 
-slurm_conf() { # NODES PROCTRACK
+slurm_conf() { # NODES MEMORY PROCTRACK
 	local i
 	cat <<-END
 		ClusterName=box
@@ -18,7 +18,7 @@ slurm_conf() { # NODES PROCTRACK
 		SlurmctldDebug=info
 		SlurmdDebug=verbose
 		LogTimeFormat=iso8601_ms,format_stderr
-		ProctrackType=proctrack/$2
+		ProctrackType=proctrack/$3
 		TaskPlugin=task/none
 		JobAcctGatherType=jobacct_gather/none
 		MpiDefault=none
@@ -44,7 +44,7 @@ slurm_conf() { # NODES PROCTRACK
 		SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0,bf_interval=1,preempt_reorder_count=1
 	END
 	for ((i = 1; i <= $1; i++)); do
-		echo "NodeName=n$i NodeAddr=$(address_of "n$i") CPUs=4 RealMemory=4000 State=UNKNOWN"
+		echo "NodeName=n$i NodeAddr=$(address_of "n$i") CPUs=4 RealMemory=$2 State=UNKNOWN"
 	done
 	cat <<-END
 		PartitionName=low Nodes=$(node_list "$1") Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=20 MaxTime=INFINITE
@@ -68,8 +68,8 @@ hosts() {
 }
 
 # The layer between the image and the node's own: all that makes this box this box.
-write_site() { # NODES PROCTRACK EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF IMAGE
-	local site=$DATA/site image=$5 id
+write_site() { # NODES MEMORY PROCTRACK EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF IMAGE
+	local site=$DATA/site image=$6 id
 	id=$(awk -F: '$1 == "munge" { print $3 ":" $4 }' "$image/root/etc/passwd")
 	mkdir -p "$site"/{etc/slurm/plugstack.conf.d,etc/smigrate,usr/local/sbin,var/log,var/spool/slurmd}
 	install -d -m 0700 "$site/etc/munge"
@@ -79,11 +79,11 @@ write_site() { # NODES PROCTRACK EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF IMAGE
 	chmod 0400 "$site/etc/munge/munge.key"
 	chown -R "$id" "$site/etc/munge"
 	hosts >"$site/etc/hosts"
-	slurm_conf "$1" "$2" >"$site/etc/slurm/slurm.conf"
-	[[ -z $3 ]] || cat "$3" >>"$site/etc/slurm/slurm.conf"
+	slurm_conf "$1" "$2" "$3" >"$site/etc/slurm/slurm.conf"
+	[[ -z $4 ]] || cat "$4" >>"$site/etc/slurm/slurm.conf"
 	echo StateHost=ctl >"$site/etc/smigrate/smigrate.conf" # in place of what `make install` brought
-	[[ -z $4 ]] || cat "$4" >>"$site/etc/smigrate/smigrate.conf"
-	cgroup_conf "$2" >"$site/etc/slurm/cgroup.conf"
+	[[ -z $5 ]] || cat "$5" >>"$site/etc/smigrate/smigrate.conf"
+	cgroup_conf "$3" >"$site/etc/slurm/cgroup.conf"
 	echo 'include /etc/slurm/plugstack.conf.d/*' >"$site/etc/slurm/plugstack.conf"
 	mkdir -p "$site/usr/local/lib/box"
 	cp "$BOX_DIR"/node/box-* "$site/usr/local/sbin/"

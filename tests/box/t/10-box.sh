@@ -119,8 +119,9 @@ test_container_is_dumped_and_restored() {
 
 test_two_boxes_side_by_side_and_nothing_left() {
 	local other=$BOX-b
-	box --name "$other" up --nodes 1 --plain --proctrack linuxproc
+	box --name "$other" up --nodes 1 --memory 1234 --plain --proctrack linuxproc
 	assert_eq "$(box --name "$other" exec n1 --user user1 -- srun hostname)" n1
+	assert_eq "$(box --name "$other" exec ctl -- sinfo -h -p low -o %m)" 1234 memory
 	assert_contains "$(box list)" "$other"
 	box --name "$other" exec n1 -- sh -c 'setsid sleep 1002 >/dev/null 2>&1 &'
 	# Half of it dies without a word, as after a kill -9 from the host: down cleans all the same.
