@@ -222,3 +222,45 @@ void smg_job_cgroup_remove(const char *cgroup)
 			rmdir(dir);
 	}
 }
+
+int64_t smg_process_memory(pid_t pid)
+{
+	static const char *const keys[] = {"RssAnon:", "RssShmem:", "VmSwap:"};
+	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/status", (int)pid), *text = NULL;
+	int64_t kb = 0;
+
+	if (smg_read_file(path, 65536, &text, NULL, NULL) < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const char *at = strstr(text, keys[i]);
+
+		kb += at ? strtoll(at + strlen(keys[i]), NULL, 10) : 0;
+	}
+	return kb * 1024;
+}
+
+int64_t smg_cgroup_memory(const char *dir)
+{
+	SMG_AUTOFREE char *procs = smg_xasprintf("%s/cgroup.procs", dir);
+	FILE *f = fopen(procs, "re");
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	int64_t bytes = 0;
+	int pid;
+
+	while (f && fscanf(f, "%d", &pid) == 1)
+		bytes += smg_process_memory(pid);
+	while (d && (e = readdir(d)) != NULL) {
+		SMG_AUTOFREE char *sub = NULL;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		sub = smg_xasprintf("%s/%s", dir, e->d_name);
+		bytes += smg_cgroup_memory(sub);
+	}
+	if (f)
+		fclose(f);
+	if (d)
+		closedir(d);
+	return bytes;
+}

@@ -25,6 +25,10 @@ bool smg_cgroup_populated(const char *dir);
 bool smg_cgroup_wait_empty(const char *dir, int timeout_ms);
 /* Removes it and all below, as far as they are empty. */
 void smg_cgroup_rmtree(const char *dir);
+/* Bytes of anonymous and shared memory, swap too, of the processes in it and below. */
+int64_t smg_cgroup_memory(const char *dir);
+/* The same of one process; 0: it is gone. */
+int64_t smg_process_memory(pid_t pid);
 /* How often the OOM killer has struck in it; -1: the nearest cgroup that counts is an ancestor, or none does. */
 long smg_cgroup_oom_kills(const char *dir);
 

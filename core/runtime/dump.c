@@ -6,9 +6,12 @@
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/criu_log.h"
+#include "runtime/remaps.h"
+#include "runtime/tmpfs.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -134,19 +137,45 @@ static int make_images_dir(const char *dir, struct smg_err *err)
 	return chmod(dir, 0700) < 0 ? smg_fail_errno(err, "%s", dir) : 0;
 }
 
-static int checkpoint(struct smg_real *rt, const struct smg_container *c, const char *images_dir, struct smg_err *err)
+#define PAGE_LINES "page-server\nps-socket "
+
+/*
+ * runc can tell CRIU only of an address where a page server listens, and whatever listens can be reached by others. But the
+ * configuration file that the container's annotation names is read by CRIU at every dump, and takes a descriptor, which CRIU
+ * inherits through runc. pages -1: the memory goes into the images.
+ */
+static int set_page_socket(const struct smg_container *c, int pages, struct smg_err *err)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/criu.conf", c->bundle), *text = NULL, *all = NULL;
+	char *old;
+
+	if (smg_read_file(path, 1 << 20, &text, NULL, err) < 0)
+		return -1;
+	old = strstr(text, PAGE_LINES);
+	if (!old && pages < 0)
+		return 0;
+	if (old)
+		*old = '\0';
+	all = pages < 0 ? smg_xstrdup(text) : smg_xasprintf("%s" PAGE_LINES "%d\n", text, pages);
+	return smg_write_file(path, all, strlen(all), 0600, err);
+}
+
+static int checkpoint(struct smg_real *rt, const struct smg_container *c, const char *images_dir, int pages, struct smg_err *err)
 {
 	SMG_AUTOFREE char *work = smg_xasprintf("%s/work", c->bundle);
 	SMG_AUTOFREE char *log = smg_xasprintf("%s/dump.log", work);
+	SMG_AUTOCLOSE int keep = pages < 0 ? -1 : fcntl(pages, F_DUPFD_CLOEXEC, SMG_KEEP_FD);
 	const char *argv[] = {"runc", "--root", rt->runc_root, "checkpoint", "--image-path", images_dir, "--work-path", work,
-		"--ext-unix-sk", "--file-locks", c->id, NULL};
+		"--ext-unix-sk", "--file-locks", keep < 0 ? c->id : "--leave-running", keep < 0 ? NULL : c->id, NULL};
 	/* No timeout: CRIU bounds the collecting of processes itself, and a dump that is killed leaves int3 in the container. */
-	struct smg_run r = {.argv = argv};
+	struct smg_run r = {.argv = argv, .keep_fd = keep};
 	SMG_AUTOFREE char *said = NULL;
 	int status;
 
 	unlink(log);
-	if (smg_run(&r, &status, &said, err) < 0)
+	if (pages >= 0 && keep < 0)
+		return smg_fail_errno(err, "cannot pass a descriptor to CRIU");
+	if (set_page_socket(c, keep, err) < 0 || smg_run(&r, &status, &said, err) < 0)
 		return -1;
 	if (status == 0)
 		return 0;
@@ -154,10 +183,16 @@ static int checkpoint(struct smg_real *rt, const struct smg_container *c, const 
 	return smg_criu_reason_file(log, said, err);
 }
 
-/* Before CRIU does: it looks only every 100 ms whether all have stopped, and cannot say which does not. */
-static int stop(const struct smg_container *c, struct smg_err *err)
+/*
+ * Before CRIU does: it looks only every 100 ms whether all have stopped, and cannot say which does not. And what we pack
+ * ourselves must stand still.
+ */
+static int stop(const struct smg_real *rt, const struct smg_container *c, struct smg_err *err)
 {
-	return *c->cgroup_dir ? smg_cgroup_freeze(c->cgroup_dir, true, 10000, err) : 0;
+	if (*c->cgroup_dir)
+		return smg_cgroup_freeze(c->cgroup_dir, true, 10000, err);
+	smg_real_runc(rt, (const char *[]){"pause", c->id, NULL}, 10000, NULL); /* fails where it is paused already */
+	return 0;
 }
 
 /* The container runs on, as it did before. */
@@ -183,43 +218,116 @@ static int failed(struct smg_real *rt, struct smg_container *c, const char *imag
 	return -1;
 }
 
-static int finish(struct smg_real *rt, struct smg_container *c, const char *images_dir, int64_t *bytes, struct smg_err *err)
+/* The processes have been killed as CRIU kills them, or by it. */
+static void let_go(struct smg_real *rt, struct smg_container *c)
 {
-	int rc = 0;
-
 	if (!smg_containers_wait_gone(&rt->table, c, SHIM_END_MS)) {
 		/* Its output since the last write is lost, its memory is not: the images are complete. */
 		smg_warn("%s: the shim does not end after the checkpoint; it is killed", c->id);
 		if (smg_proc_alive(c->shim.pid, c->shim.start))
 			kill(c->shim.pid, SIGKILL);
 	}
+	smg_containers_forget(&rt->table, c);
+}
+
+static int finish(struct smg_real *rt, struct smg_container *c, const char *images_dir, int64_t *bytes, struct smg_err *err)
+{
+	int rc;
+
+	let_go(rt, c);
 	/* Whatever the disk says, the processes are gone: this is no "failed, and runs on", so only a broken disk fails here. */
 	rc = smg_sync_tree(images_dir, err);
 	*bytes = smg_tree_bytes(images_dir);
-	smg_containers_forget(&rt->table, c);
 	return rc;
+}
+
+static int dump_to(struct smg_real *rt, struct smg_container *c, const char *images_dir, int pages, struct smg_err *err)
+{
+	SMG_AUTOFREE char *mark = smg_xasprintf("%s/dumping", c->bundle);
+
+	if (begin(rt, c, err) < 0)
+		return -1;
+	if (check_ancestors(c, err) < 0 || make_images_dir(images_dir, err) < 0 || smg_write_file(mark, "", 0, 0600, err) < 0 ||
+		stop(rt, c, err) < 0 || smg_tmpfs_pack(&c->shim, c->bundle, images_dir, err) < 0 ||
+		checkpoint(rt, c, images_dir, pages, err) < 0)
+		return failed(rt, c, images_dir, err);
+	return 0;
 }
 
 int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err)
 {
 	struct smg_real *rt = ctx;
 	struct smg_container *c = smg_containers_get(&rt->table, id, err);
-	SMG_AUTOFREE char *mark = NULL;
 	int rc;
 
 	if (!c)
 		return -1;
-	rc = begin(rt, c, err);
-	if (rc < 0) {
-		smg_containers_put(&rt->table, c);
-		return -1;
-	}
-	mark = smg_xasprintf("%s/dumping", c->bundle);
-	if (check_ancestors(c, err) < 0 || make_images_dir(images_dir, err) < 0 || smg_write_file(mark, "", 0, 0600, err) < 0 ||
-		stop(c, err) < 0 || checkpoint(rt, c, images_dir, err) < 0)
-		rc = failed(rt, c, images_dir, err);
-	else
+	rc = dump_to(rt, c, images_dir, -1, err);
+	if (rc == 0)
 		rc = finish(rt, c, images_dir, bytes, err);
 	smg_containers_put(&rt->table, c);
 	return rc;
+}
+
+int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err)
+{
+	struct smg_real *rt = ctx;
+	struct smg_container *c = smg_containers_get(&rt->table, id, err);
+	int rc;
+
+	if (!c)
+		return -1;
+	rc = dump_to(rt, c, images_dir, pages, err);
+	smg_containers_put(&rt->table, c);
+	return rc;
+}
+
+int smg_real_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err)
+{
+	struct smg_real *rt = ctx;
+	struct smg_container *c = smg_containers_get(&rt->table, id, err);
+	int rc;
+
+	if (!c)
+		return -1;
+	rc = smg_remaps_check_volumes(c->bundle, c->cgroup_dir, err);
+	if (rc == 0)
+		rc = smg_tmpfs_note_links(&c->shim, c->bundle, images_dir, err);
+	smg_containers_put(&rt->table, c);
+	return rc;
+}
+
+int smg_real_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err)
+{
+	struct smg_real *rt = ctx;
+	struct smg_container *c = smg_containers_get(&rt->table, id, NULL);
+	SMG_AUTOFREE char *mark = NULL;
+	int rc = 0;
+
+	if (!c)
+		return gone ? 0 : smg_fail(err, SMG_ENOENT, "%s is gone", id);
+	mark = smg_xasprintf("%s/dumping", c->bundle);
+	if (gone) {
+		rc = smg_real_kill_all(rt, c, err);
+		if (rc == 0)
+			let_go(rt, c);
+	} else {
+		unlink(mark);
+		rc = smg_real_set_frozen(rt, c, false, err);
+		smg_containers_dump_ended(&rt->table, c, true);
+	}
+	smg_containers_put(&rt->table, c);
+	return rc;
+}
+
+int smg_real_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err *err)
+{
+	struct smg_real *rt = ctx;
+	struct smg_container *c = smg_containers_get(&rt->table, id, err);
+
+	if (!c)
+		return -1;
+	*bytes = *c->cgroup_dir ? smg_cgroup_memory(c->cgroup_dir) : smg_process_memory(c->shim.init);
+	smg_containers_put(&rt->table, c);
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include "runtime/oci.h"
 
 #include "base/util.h"
+#include "runtime/tmpfs.h"
 
 #include <string.h>
 
@@ -74,16 +75,17 @@ void smg_oci_add_bind(json_t *config, const char *source, const char *target, bo
 	add_mount(json_object_get(config, "mounts"), target, "bind", source, options);
 }
 
-static json_t *system_mounts(void)
+static json_t *system_mounts(const char *bundle)
 {
+	SMG_AUTOFREE char *shm = smg_xasprintf("%s/" SMG_TMPFS_SHM, bundle);
 	json_t *m = json_array();
 
 	add_mount(m, "/proc", "proc", "proc", json_pack("[s, s, s]", "nosuid", "noexec", "nodev"));
 	add_mount(m, "/dev", "tmpfs", "tmpfs", json_pack("[s, s, s, s]", "nosuid", "strictatime", "mode=755", "size=65536k"));
 	add_mount(m, "/dev/pts", "devpts", "devpts",
 		json_pack("[s, s, s, s, s]", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"));
-	/* Half of the memory by the kernel's default, as on the node itself: MPI and shared-memory loaders need more than 64 MB. */
-	add_mount(m, "/dev/shm", "tmpfs", "shm", json_pack("[s, s, s, s]", "nosuid", "noexec", "nodev", "mode=1777"));
+	/* The shim's own tmpfs: an external mount to CRIU. */
+	add_mount(m, "/dev/shm", "bind", shm, json_pack("[s, s, s, s, s]", "bind", "nosuid", "noexec", "nodev", "rprivate"));
 	add_mount(m, "/dev/mqueue", "mqueue", "mqueue", json_pack("[s, s, s]", "nosuid", "noexec", "nodev"));
 	add_mount(m, "/sys", "sysfs", "sysfs", json_pack("[s, s, s, s]", "nosuid", "noexec", "nodev", "ro"));
 	return m;
@@ -121,8 +123,8 @@ json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
 	SMG_AUTOFREE char *rootfs = smg_xasprintf("%s/rootfs", bundle);
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
 	json_t *config = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process",
-		process_json(l), "root", "path", rootfs, "readonly", 0, "hostname", l->service->name, "mounts", system_mounts(),
-		"linux", linux_json(l), "annotations", "org.criu.config", conf);
+		process_json(l), "root", "path", rootfs, "readonly", 0, "hostname", l->service->name, "mounts",
+		system_mounts(bundle), "linux", linux_json(l), "annotations", "org.criu.config", conf);
 
 	for (size_t i = 0; i < l->service->n_mounts; i++) {
 		SMG_AUTOFREE char *source = smg_xasprintf("%s/v%zu", bundle, i);

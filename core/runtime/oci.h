@@ -8,7 +8,7 @@
 
 #define SMG_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* config.json; bundle: the folder with rootfs/, v0, v1, ... and criu.conf. New reference. */
+/* config.json; bundle: the folder with rootfs/, t0, v0, v1, ... and criu.conf. New reference. */
 json_t *smg_oci_config(const struct smg_launch *l, const char *bundle);
 /* One more bind mount, for a mount that came along below a volume. */
 void smg_oci_add_bind(json_t *config, const char *source, const char *target, bool read_only);

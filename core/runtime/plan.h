@@ -13,7 +13,7 @@
 /*
  * A bundle is <run_dir>/c/<id>/:
  *   plan.json config.json criu.conf    written by the daemon (config.json is completed by the shim)
- *   image/ v0 v1 ... rootfs/           mount points, used in the shim's own mount namespace only
+ *   image/ t0 v0 v1 ... rootfs/        mount points, used in the shim's own mount namespace only
  *   work/ runc.log shim.log            what CRIU, runc and the shim had to say
  *   dumping                            there while a checkpoint is being taken
  *   exit                               {"status": N, "reason": "..."}: the last act of the shim

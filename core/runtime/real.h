@@ -17,9 +17,18 @@ struct smg_real {
 char *smg_real_bundle(const struct smg_real *rt, const char *id);
 /* runc --root ... ARGS; an exit status other than 0 is an error. */
 int smg_real_runc(const struct smg_real *rt, const char *const *args, int timeout_ms, struct smg_err *err);
+int smg_real_set_frozen(struct smg_real *rt, const struct smg_container *c, bool freeze, struct smg_err *err);
+/* SIGKILL to every process in it. */
+int smg_real_kill_all(struct smg_real *rt, const struct smg_container *c, struct smg_err *err);
 int smg_real_cleanup(struct smg_real *rt, const char *id, struct smg_err *err);
 
 int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err);
+int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err);
+int smg_real_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err);
+int smg_real_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err);
+int smg_real_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err *err);
+int smg_real_room(void *ctx, const char *dir, int64_t bytes, struct smg_err *err);
+int smg_real_room_end(void *ctx, const char *dir, struct smg_err *err);
 /* CRIU's last word in dump.log. */
 bool smg_real_dump_finished(const char *log);
 /* Waits for a `runc checkpoint` of the container that a daemon before us began. */

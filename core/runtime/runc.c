@@ -63,7 +63,7 @@ static int write_bundle(
 {
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
 	SMG_AUTOFREE char *work = smg_xasprintf("%s/work", bundle);
-	const char *text = smg_oci_criu_conf(l->service->network);
+	SMG_AUTOFREE char *text = smg_xasprintf("%s%s", smg_oci_criu_conf(l->service->network), l->use_up ? "auto-dedup\n" : "");
 
 	if (smg_mkdirs(work, 0700, err) < 0 || smg_write_file(conf, text, strlen(text), 0600, err) < 0)
 		return -1;
@@ -262,6 +262,19 @@ static int adopt(void *ctx, const char *id, struct smg_shim *shim, int *status, 
 	return shim_lost(id, bundle, cgroup_dir, status, err);
 }
 
+int smg_real_set_frozen(struct smg_real *rt, const struct smg_container *c, bool freeze, struct smg_err *err)
+{
+	int rc;
+
+	if (*c->cgroup_dir)
+		rc = smg_cgroup_freeze(c->cgroup_dir, freeze, FREEZE_TIMEOUT_MS, err);
+	else
+		rc = smg_real_runc(rt, (const char *[]){freeze ? "pause" : "resume", c->id, NULL}, FREEZE_TIMEOUT_MS, err);
+	if (rc < 0 && freeze && *c->cgroup_dir)
+		smg_cgroup_freeze(c->cgroup_dir, false, FREEZE_TIMEOUT_MS, NULL);
+	return rc;
+}
+
 static int set_frozen(struct smg_real *rt, const char *id, bool freeze, struct smg_err *err)
 {
 	struct smg_container *c = smg_containers_get(&rt->table, id, err);
@@ -269,12 +282,7 @@ static int set_frozen(struct smg_real *rt, const char *id, bool freeze, struct s
 
 	if (!c)
 		return -1;
-	if (*c->cgroup_dir)
-		rc = smg_cgroup_freeze(c->cgroup_dir, freeze, FREEZE_TIMEOUT_MS, err);
-	else
-		rc = smg_real_runc(rt, (const char *[]){freeze ? "pause" : "resume", id, NULL}, FREEZE_TIMEOUT_MS, err);
-	if (rc < 0 && freeze && *c->cgroup_dir)
-		smg_cgroup_freeze(c->cgroup_dir, false, FREEZE_TIMEOUT_MS, NULL);
+	rc = smg_real_set_frozen(rt, c, freeze, err);
 	smg_containers_put(&rt->table, c);
 	return rc;
 }
@@ -352,21 +360,34 @@ static int exec_in(void *ctx, const char *id, char *const *argv, int timeout_ms,
 	return rc;
 }
 
+static int send_signal(const struct smg_container *c, int signo, struct smg_err *err)
+{
+	if (syscall(SYS_pidfd_send_signal, c->init_fd, signo, NULL, 0) < 0 && errno != ESRCH)
+		return smg_fail_errno(err, "cannot send signal %d to %s", signo, c->id);
+	return 0;
+}
+
+int smg_real_kill_all(struct smg_real *rt, const struct smg_container *c, struct smg_err *err)
+{
+	int rc;
+
+	if (*c->cgroup_dir)
+		return smg_cgroup_kill(c->cgroup_dir, err);
+	rc = send_signal(c, SIGKILL, err);
+	/* With cgroup v1 a frozen process takes no SIGKILL: the whole pid namespace dies with init, once it is thawed. */
+	smg_real_runc(rt, (const char *[]){"resume", c->id, NULL}, KILL_TIMEOUT_MS, NULL);
+	return rc;
+}
+
 static int kill_container(void *ctx, const char *id, int signo, struct smg_err *err)
 {
 	struct smg_real *rt = ctx;
 	struct smg_container *c = smg_containers_get(&rt->table, id, NULL);
-	int rc = 0;
+	int rc;
 
 	if (!c)
 		return 0;
-	if (signo == SIGKILL && *c->cgroup_dir)
-		rc = smg_cgroup_kill(c->cgroup_dir, err);
-	else if (syscall(SYS_pidfd_send_signal, c->init_fd, signo, NULL, 0) < 0 && errno != ESRCH)
-		rc = smg_fail_errno(err, "cannot send signal %d to %s", signo, id);
-	/* With cgroup v1 a frozen process takes no SIGKILL: the whole pid namespace dies with init, once it is thawed. */
-	if (signo == SIGKILL && !*c->cgroup_dir)
-		smg_real_runc(rt, (const char *[]){"resume", id, NULL}, KILL_TIMEOUT_MS, NULL);
+	rc = signo == SIGKILL ? smg_real_kill_all(rt, c, err) : send_signal(c, signo, err);
 	smg_containers_put(&rt->table, c);
 	return rc;
 }
@@ -400,11 +421,14 @@ static int remove_container(struct smg_real *rt, const char *id, const char *cgr
 		if (!smg_cgroup_wait_empty(cgroup_dir, KILL_TIMEOUT_MS))
 			return smg_fail(err, SMG_EBUSY, "processes of %s do not die; see %s", id, cgroup_dir);
 	}
+	if (*cgroup_dir) {
+		/* All that is left for `runc delete` to do, without its start-up: on the way of every save. */
+		smg_cgroup_rmtree(cgroup_dir);
+		return smg_rmtree(state, err);
+	}
 	if (access(state, F_OK) == 0 && smg_real_runc(rt, (const char *[]){"delete", "--force", id, NULL}, 60000, err) < 0 &&
 		access(state, F_OK) == 0)
 		return -1;
-	if (*cgroup_dir)
-		smg_cgroup_rmtree(cgroup_dir);
 	return 0;
 }
 
@@ -443,6 +467,12 @@ static const struct smg_runtime_ops ops = {
 	.freeze = freeze_container,
 	.thaw = thaw_container,
 	.dump = smg_real_dump,
+	.dump_pages = smg_real_dump_pages,
+	.dump_seal = smg_real_dump_seal,
+	.dump_end = smg_real_dump_end,
+	.memory = smg_real_memory,
+	.room = smg_real_room,
+	.room_end = smg_real_room_end,
 	.exec = exec_in,
 	.kill = kill_container,
 	.cleanup = cleanup,

@@ -24,13 +24,14 @@ struct smg_owner {
 /* What is started or restored. All strings are borrowed for the call. */
 struct smg_launch {
 	const char *id;	 /* container id, unique on the node: [a-zA-Z0-9_.-]{1,200} */
-	const char *dir; /* the service's own folder on plain storage (0700 root): upper/ work/ images/ partial.1 partial.2 */
+	const char *dir; /* its own folder on plain storage (0700 root): upper/ work/ images/ partial.1 partial.2 tmpfs-0.links */
 	const struct smg_service *service;
 	const struct smg_owner *owner;
 	const char *cgroup; /* path of the container's cgroup, as runc's cgroupsPath */
 	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
 	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
 	bool restore;	    /* from dir/images instead of starting the command */
+	bool use_up;	    /* ... and what has been read of them is freed at once: there is no second try then */
 };
 
 struct smg_shim {
@@ -76,10 +77,33 @@ struct smg_runtime_ops {
 	 * container.
 	 */
 	int (*dump)(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err);
+	/*
+	 * As dump, but the memory goes out through `pages`, a connected socket on whose other end somebody serves CRIU's page
+	 * client (transfer/memory.h), and images_dir gets the rest, not flushed. Success: the container is still there, frozen, and
+	 * nothing may be asked of it but dump_end. Failure as dump. pages is the caller's, who closes it afterwards; no other end
+	 * is to hold it open.
+	 */
+	int (*dump_pages)(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err);
+	/*
+	 * In the course of dump_pages, when CRIU has closed its page server's exchange and waits for the answer: notes in
+	 * images_dir what CRIU made for open files whose names are gone, since it takes that away again at the end of such a dump.
+	 * After it the writable layer is as it has to travel. SMG_ESYS: not this way, say since such a file lies in a volume; dump
+	 * can.
+	 */
+	int (*dump_seal)(void *ctx, const char *id, const char *images_dir, struct smg_err *err);
+	/* After dump_pages. gone: its processes are ended as dump does it, output and all (0 also if they are gone already); else
+	 * it goes on RUNNING as if nothing had been. */
+	int (*dump_end)(void *ctx, const char *id, bool gone, struct smg_err *err);
+	/* Bytes of memory that a dump will have to move, roughly: anonymous and shared pages and what is swapped out. */
+	int (*memory)(void *ctx, const char *id, int64_t *bytes, struct smg_err *err);
 	/* Runs argv inside as the container's user. *status as smg_run. At timeout all that it started is killed: SMG_ETIME. */
 	int (*exec)(void *ctx, const char *id, char *const *argv, int timeout_ms, int *status, struct smg_err *err);
 	int (*kill)(void *ctx, const char *id, int signo,
 		struct smg_err *err); /* signo 9 kills every process in it; gone already: success */
+	/* Makes the folder dir (0700) an empty file system in memory that holds at most so many bytes; once more: changes that
+	 * number. room_end removes both. */
+	int (*room)(void *ctx, const char *dir, int64_t bytes, struct smg_err *err);
+	int (*room_end)(void *ctx, const char *dir, struct smg_err *err);
 	/* Unmounts and removes what launch made outside dir. Kills what still runs. Repeatable. */
 	int (*cleanup)(void *ctx, const char *id, struct smg_err *err);
 };

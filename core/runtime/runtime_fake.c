@@ -5,15 +5,20 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MAX_RULES 32
 
 struct fake_container {
-	char *id;
+	char *id, *dir;
 	enum smg_fake_state state;
 	pid_t pid;
+	int64_t serial;
+	char unfinished[64];
 	struct fake_container *next;
 };
 
@@ -93,6 +98,7 @@ static bool drop(struct fake *f, const char *id)
 	if (!c)
 		return false;
 	free(c->id);
+	free(c->dir);
 	free(c);
 	return true;
 }
@@ -102,15 +108,74 @@ static int missing(const char *id, struct smg_err *err)
 	return smg_fail(err, SMG_ENOENT, "no container %s runs here", id);
 }
 
+/* ---- images, and the unfinished line beside them ---- */
+
+static atomic_llong last_serial;
+
+static int write_images(struct fake *f, const char *id, const char *images_dir, struct smg_err *err)
+{
+	SMG_AUTOFREE char *image = smg_xasprintf("%s/inventory.img", images_dir), *text = NULL;
+	int64_t serial = atomic_fetch_add(&last_serial, 1) + 1;
+	struct fake_container *c;
+
+	text = smg_xasprintf("%lld %s", (long long)serial, id);
+	if (smg_rmtree(images_dir, err) < 0 || smg_mkdirs(images_dir, 0700, err) < 0 ||
+		smg_write_file(image, text, strlen(text), 0600, err) < 0)
+		return -1;
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	if (c)
+		c->serial = serial;
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
+int64_t smg_fake_images_serial(const char *images_dir)
+{
+	SMG_AUTOFREE char *image = smg_xasprintf("%s/inventory.img", images_dir), *text = NULL;
+
+	return smg_read_file(image, 4096, &text, NULL, NULL) < 0 ? -1 : strtoll(text, NULL, 10);
+}
+
+/* Its processes are ended by a dump: as the shim does it. */
+static void leave_unfinished(struct fake *f, const char *id)
+{
+	SMG_AUTOFREE char *path = NULL;
+	const struct fake_container *c;
+	char text[sizeof(c->unfinished)] = "";
+
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	if (c) {
+		path = smg_xasprintf("%s/partial.1", c->dir);
+		memcpy(text, c->unfinished, sizeof(text));
+	}
+	pthread_mutex_unlock(&f->lock);
+	if (text[0])
+		smg_write_file(path, text, strlen(text), 0600, NULL);
+}
+
+static void take_unfinished(struct fake_container *c)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/partial.1", c->dir), *text = NULL;
+
+	if (smg_read_file(path, sizeof(c->unfinished), &text, NULL, NULL) == 0)
+		snprintf(c->unfinished, sizeof(c->unfinished), "%s", text);
+	unlink(path);
+}
+
+/* ---- the calls ---- */
+
 static int fake_launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
 {
 	struct fake *f = ctx;
 	struct fake_container *c;
-	SMG_AUTOFREE char *images = smg_xasprintf("%s/images/inventory.img", l->dir);
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", l->dir);
+	int64_t serial = 0;
 
 	if (enter(f, l->restore ? "restore" : "launch", l->id, err) < 0)
 		return -1;
-	if (l->restore && access(images, F_OK) < 0)
+	if (l->restore && (serial = smg_fake_images_serial(images)) < 0)
 		return smg_fail(err, SMG_ENOENT, "there are no images in %s/images", l->dir);
 	pthread_mutex_lock(&f->lock);
 	if (find(f, l->id)) {
@@ -119,6 +184,10 @@ static int fake_launch(void *ctx, const struct smg_launch *l, struct smg_shim *o
 	}
 	c = smg_xcalloc(1, sizeof(*c));
 	c->id = smg_xstrdup(l->id);
+	c->dir = smg_xstrdup(l->dir);
+	c->serial = serial;
+	if (l->restore)
+		take_unfinished(c);
 	c->state = SMG_FAKE_RUNNING;
 	c->pid = ++f->last_pid;
 	c->next = f->head;
@@ -167,17 +236,16 @@ static int fake_thaw(void *ctx, const char *id, struct smg_err *err)
 static int fake_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err)
 {
 	struct fake *f = ctx;
-	SMG_AUTOFREE char *image = smg_xasprintf("%s/inventory.img", images_dir);
 
 	if (enter(f, "dump", id, err) < 0) {
 		smg_rmtree(images_dir, NULL);
 		set_state(f, id, SMG_FAKE_RUNNING, NULL);
 		return -1;
 	}
-	if (smg_rmtree(images_dir, err) < 0 || smg_mkdirs(images_dir, 0700, err) < 0 ||
-		smg_write_file(image, id, strlen(id), 0600, err) < 0)
+	if (write_images(f, id, images_dir, err) < 0)
 		return -1;
 	*bytes = (int64_t)strlen(id);
+	leave_unfinished(f, id);
 	return drop(f, id) ? 0 : missing(id, err);
 }
 
@@ -219,12 +287,90 @@ static int fake_cleanup(void *ctx, const char *id, struct smg_err *err)
 	return 0;
 }
 
+/* What CRIU 4.2's page client says for a process with two pages: the id's bytes, and zeros. */
+static int say_pages(int fd, const char *id, struct smg_err *err)
+{
+	struct {
+		uint32_t cmd, gap;
+		uint64_t pages, vaddr, dst_id;
+	} c[3] = {{4, 0, 0, 0, 0x101}, {6 | 4 << 16, 0, 2, 0x10000, 0x101}, {0x1024, 0, 0, 0, 0}};
+	char pages[2 * 4096] = "", byte;
+	int32_t status;
+
+	snprintf(pages, 4096, "%s", id);
+	if (send(fd, &c[0], sizeof(c[0]), MSG_NOSIGNAL) < 0 || recv(fd, &byte, 1, 0) != 1 ||
+		send(fd, &c[1], sizeof(c[1]), MSG_NOSIGNAL) < 0 || send(fd, pages, sizeof(pages), MSG_NOSIGNAL) < 0 ||
+		send(fd, &c[2], sizeof(c[2]), MSG_NOSIGNAL) < 0 || recv(fd, &status, sizeof(status), 0) != sizeof(status))
+		return smg_fail(err, SMG_ESYS, "the page server does not answer");
+	return 0;
+}
+
+static int fake_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	if (enter(f, "dump_pages", id, err) < 0 || say_pages(pages, id, err) < 0) {
+		smg_rmtree(images_dir, NULL);
+		set_state(f, id, SMG_FAKE_RUNNING, NULL);
+		return -1;
+	}
+	if (write_images(f, id, images_dir, err) < 0)
+		return -1;
+	return set_state(f, id, SMG_FAKE_FROZEN, err);
+}
+
+static int fake_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err)
+{
+	(void)images_dir;
+	return enter(ctx, "dump_seal", id, err);
+}
+
+static int fake_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	if (enter(f, "dump_end", id, err) < 0)
+		return -1;
+	if (!gone)
+		return set_state(f, id, SMG_FAKE_RUNNING, err);
+	leave_unfinished(f, id);
+	drop(f, id);
+	return 0;
+}
+
+static int fake_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	if (enter(f, "memory", id, err) < 0)
+		return -1;
+	*bytes = 2 * 4096;
+	return smg_fake_state(&(struct smg_runtime){NULL, f}, id) == SMG_FAKE_NONE ? missing(id, err) : 0;
+}
+
+static int fake_room(void *ctx, const char *dir, int64_t bytes, struct smg_err *err)
+{
+	(void)bytes;
+	return enter(ctx, "room", "", err) < 0 ? -1 : smg_mkdirs(dir, 0700, err);
+}
+
+static int fake_room_end(void *ctx, const char *dir, struct smg_err *err)
+{
+	return enter(ctx, "room_end", "", err) < 0 ? -1 : smg_rmtree(dir, err);
+}
+
 static const struct smg_runtime_ops fake_ops = {
 	.launch = fake_launch,
 	.adopt = fake_adopt,
 	.freeze = fake_freeze,
 	.thaw = fake_thaw,
 	.dump = fake_dump,
+	.dump_pages = fake_dump_pages,
+	.dump_seal = fake_dump_seal,
+	.dump_end = fake_dump_end,
+	.memory = fake_memory,
+	.room = fake_room,
+	.room_end = fake_room_end,
 	.exec = fake_exec,
 	.kill = fake_kill,
 	.cleanup = fake_cleanup,
@@ -317,6 +463,44 @@ enum smg_fake_state smg_fake_state(struct smg_runtime *rt, const char *id)
 	state = c ? c->state : SMG_FAKE_NONE;
 	pthread_mutex_unlock(&f->lock);
 	return state;
+}
+
+int64_t smg_fake_serial(struct smg_runtime *rt, const char *id)
+{
+	struct fake *f = rt->ctx;
+	const struct fake_container *c;
+	int64_t serial;
+
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	serial = c ? c->serial : 0;
+	pthread_mutex_unlock(&f->lock);
+	return serial;
+}
+
+void smg_fake_writes(struct smg_runtime *rt, const char *id, const char *text)
+{
+	struct fake *f = rt->ctx;
+	struct fake_container *c;
+
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	if (c)
+		snprintf(c->unfinished, sizeof(c->unfinished), "%s", text);
+	pthread_mutex_unlock(&f->lock);
+}
+
+char *smg_fake_unfinished(struct smg_runtime *rt, const char *id)
+{
+	struct fake *f = rt->ctx;
+	const struct fake_container *c;
+	char *copy;
+
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	copy = smg_xstrdup(c ? c->unfinished : "");
+	pthread_mutex_unlock(&f->lock);
+	return copy;
 }
 
 char *smg_fake_log(struct smg_runtime *rt)

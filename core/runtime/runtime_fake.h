@@ -12,7 +12,8 @@ enum smg_fake_state { SMG_FAKE_NONE, SMG_FAKE_RUNNING, SMG_FAKE_FROZEN };
 int smg_fake_runtime(smg_exit_fn *on_exit, void *arg, struct smg_runtime *out);
 void smg_fake_runtime_free(struct smg_runtime *rt);
 
-/* The next `times` calls of op ("launch", "restore", "adopt", "freeze", "thaw", "dump", "exec", "kill", "cleanup") for id (NULL:
+/* The next `times` calls of op ("launch", "restore", "adopt", "freeze", "thaw", "dump", "dump_pages", "dump_end",
+ * "memory", "room", "room_end", "exec", "kill", "cleanup") for id (NULL:
  * any) fail with the code and "fake failure". */
 void smg_fake_fail(struct smg_runtime *rt, const char *op, const char *id, int code, int times);
 /* Each call of op takes that long, so that a test can look into the middle of it. */
@@ -24,6 +25,15 @@ bool smg_fake_end(struct smg_runtime *rt, const char *id, int status, const char
 /* Whether a signal other than SIGKILL ends a container, with 128 + signo; true unless set. */
 void smg_fake_obeys(struct smg_runtime *rt, bool obeys);
 enum smg_fake_state smg_fake_state(struct smg_runtime *rt, const char *id);
+/* Which dump it was restored from, or was dumped as by dump_pages; 0: started from nothing. Each dump of this process has a number.
+ */
+int64_t smg_fake_serial(struct smg_runtime *rt, const char *id);
+/* As smg_fake_serial, of the images in the folder; -1: there are none. */
+int64_t smg_fake_images_serial(const char *images_dir);
+/* It has written the text and no newline behind it: a dump keeps that beside the images, a restore takes it up. */
+void smg_fake_writes(struct smg_runtime *rt, const char *id, const char *text);
+/* What it has written last without a newline; the caller frees. */
+char *smg_fake_unfinished(struct smg_runtime *rt, const char *id);
 /* "launch a", "dump a", ... one a line, in the order in which the calls began; the caller frees. */
 char *smg_fake_log(struct smg_runtime *rt);
 

@@ -17,6 +17,7 @@
 #include "runtime/plan.h"
 #include "runtime/relay.h"
 #include "runtime/rootfs.h"
+#include "runtime/tmpfs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -117,7 +118,9 @@ static int make_mounts(struct shim *s, struct smg_err *err)
 	if (!config)
 		return smg_fail(err, SMG_ESYS, "cannot read %s", path);
 	if (smg_netns_private(config, err) < 0 || smg_rootfs_private(err) < 0 ||
-		smg_rootfs_mount(&s->plan, FD_CLIENT_NS, config, err) < 0)
+		smg_rootfs_mount(&s->plan, FD_CLIENT_NS, config, err) < 0 || smg_tmpfs_mount(&s->plan, err) < 0)
+		return -1;
+	if (s->plan.restore && smg_tmpfs_fill(&s->plan, err) < 0)
 		return -1;
 	if (!s->plan.restore && smg_rootfs_check_command(&s->plan, err) < 0)
 		return -1;
@@ -309,7 +312,7 @@ static int leave_status(const struct shim *s, struct smg_err *err)
 		"{s:i, s:s, s:b}", "status", status, "reason", s->dumped ? "" : reason_of(s, status), "dumped", s->dumped);
 	SMG_AUTOFREE char *text = json_dumps(j, 0);
 
-	if (s->dumped && smg_relay_save(&s->relay, s->plan.dir, err) < 0)
+	if (s->dumped && (smg_relay_save(&s->relay, s->plan.dir, err) < 0 || smg_tmpfs_save_links(&s->plan, err) < 0))
 		return -1;
 	return smg_write_file(path, text, strlen(text), 0600, err);
 }

@@ -1,17 +1,21 @@
 /*
  * What a container may hold, for tests: counts aloud, with something in its hands that CRIU can or cannot save.
- * usage: drive_hold count | io_uring | inotify-deleted | inotify | deleted BYTES | connect PORT | listen PORT | suid PROGRAM...
+ * usage: drive_hold count | io_uring | inotify-deleted | inotify | deleted BYTES | shm | connect PORT | listen PORT
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static int sock = -1;
@@ -47,6 +51,84 @@ static int hold_deleted(size_t bytes)
 	return unlink("/tmp/deleted") < 0 ? -1 : fd;
 }
 
+/* ---- what lies in /dev/shm, shared with a child that sets the pace ---- */
+
+#define FILL (1 << 20)
+
+struct segment {
+	volatile long beats; /* by the child */
+	char fill[FILL];
+};
+
+static struct segment *named, *gone; /* the name of the second is deleted */
+static sem_t *sem;
+static int deleted = -1;
+
+static struct segment *make_segment(const char *name)
+{
+	int fd = shm_open(name, O_RDWR | O_CREAT, 0640);
+	void *p;
+
+	if (fd < 0 || ftruncate(fd, sizeof(struct segment)) < 0)
+		return NULL;
+	p = mmap(NULL, sizeof(struct segment), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (p == MAP_FAILED)
+		return NULL;
+	memset(((struct segment *)p)->fill, 's', FILL);
+	return p;
+}
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strncpy(a.sun_path, path, sizeof(a.sun_path) - 1);
+	return bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -1 : listen(fd, 8);
+}
+
+static int hold_shm(void)
+{
+	named = make_segment("/named");
+	gone = make_segment("/gone");
+	/* glibc makes it by another name, which it deletes: CRIU has to give it one for the time of the move. */
+	sem = sem_open("/pace", O_CREAT, 0600, 0);
+	deleted = open("/dev/shm/deleted", O_RDWR | O_CREAT, 0600);
+	if (!named || !gone || sem == SEM_FAILED || shm_unlink("/gone") < 0 || write(deleted, "kept", 4) != 4 ||
+		unlink("/dev/shm/deleted") < 0 || listen_at("/dev/shm/socket") < 0)
+		return -1;
+	if (fork() != 0)
+		return 0;
+	for (;;) {
+		usleep(20000);
+		gone->beats++;
+		named->beats++;
+		sem_post(sem);
+	}
+}
+
+static const char *shm_fault(void)
+{
+	static long before;
+	struct timespec end;
+	char text[4];
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 5;
+	if (sem_timedwait(sem, &end) < 0)
+		return "no post comes to the semaphore";
+	if (named->beats <= before || gone->beats < named->beats)
+		return "a segment is not shared any more";
+	before = named->beats;
+	for (size_t i = 0; i < FILL; i++)
+		if (named->fill[i] != 's' || gone->fill[i] != 's')
+			return "a segment has lost what it held";
+	if (pread(deleted, text, 4, 0) != 4 || memcmp(text, "kept", 4) != 0)
+		return "the deleted file has lost what it held";
+	return NULL;
+}
+
 static int hold_connection(int port, int server)
 {
 	struct sockaddr_in a = {
@@ -75,6 +157,8 @@ static int hold(int argc, char **argv)
 		return hold_inotify(0);
 	if (!strcmp(what, "deleted"))
 		return hold_deleted((size_t)n);
+	if (!strcmp(what, "shm"))
+		return hold_shm();
 	if (!strcmp(what, "connect"))
 		return hold_connection(n, 0);
 	if (!strcmp(what, "listen"))
@@ -94,6 +178,10 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (long i = 1;; i++) {
+		const char *fault = strcmp(argv[1], "shm") ? NULL : shm_fault();
+
+		if (fault)
+			printf("%s\n", fault);
 		printf("%ld\n", i);
 		if (!strcmp(argv[1], "connect")) {
 			ssize_t r = recv(sock, &c, 1, MSG_DONTWAIT);

@@ -79,6 +79,29 @@ static void test_config_has_what_the_service_says(void **state)
 	json_decref(c);
 }
 
+/* CRIU saves a tmpfs that runc mounts, and leaves alone what is bound from the bundle. */
+static void test_config_binds_dev_shm(void **state)
+{
+	json_t *c = smg_oci_config(&a_launch, "/b"), *all = json_object_get(c, "mounts"), *m;
+	SMG_AUTOFREE char *options = NULL;
+	int found = 0;
+	size_t i;
+
+	(void)state;
+	json_array_foreach(all, i, m)
+	{
+		if (strcmp(json_string_value(json_object_get(m, "destination")), "/dev/shm") != 0)
+			continue;
+		found++;
+		assert_string_equal(json_string_value(json_object_get(m, "type")), "bind");
+		assert_string_equal(json_string_value(json_object_get(m, "source")), "/b/t0");
+		options = json_dumps(json_object_get(m, "options"), JSON_COMPACT);
+		assert_string_equal(options, "[\"bind\",\"nosuid\",\"noexec\",\"nodev\",\"rprivate\"]");
+	}
+	assert_int_equal(found, 1);
+	json_decref(c);
+}
+
 static bool has_namespace(const json_t *c, const char *type)
 {
 	const json_t *all = json_object_get(json_object_get(c, "linux"), "namespaces"), *ns;
@@ -366,6 +389,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config_gives_no_rights),
 		cmocka_unit_test(test_config_has_what_the_service_says),
+		cmocka_unit_test(test_config_binds_dev_shm),
 		cmocka_unit_test(test_config_of_networks),
 		cmocka_unit_test(test_plan_there_and_back),
 		cmocka_unit_test(test_reasons_in_words),

@@ -256,6 +256,77 @@ test_rights_hold_after_a_restore() {
 test_inotify_moves() { holds_and_moves inotify; }
 test_deleted_file_moves() { holds_and_moves deleted 5000000; }
 
+# All that can be told of a file, but for the times of the top folder, where CRIU makes names for a moment.
+list_shm() { # ID: into $OUTPUT
+	drive exec "$1" 20000 sh -ec 'cd /dev/shm
+		find . -printf "%p %y %m %U:%G %s %b %n %l\n" | sort >/tmp/list
+		find . -mindepth 1 ! -name named ! -name "sem.*" ! -name socket -printf "%p %T@\n" | sort >>/tmp/list
+		sha256sum big d/holes >>/tmp/list
+		grep " /dev/shm " /proc/self/mountinfo | cut -d " " -f 4-6 >>/tmp/list' | grep -q 'status=0' || fail "no list of /dev/shm"
+	OUTPUT=$(box_exec n1 cat "$W/$1/upper/tmp/list")
+}
+tmpfs_images() { # ID: those that CRIU made
+	box_exec n1 sh -c "cd $W/$1/images; ls | grep tmpfs-dev || true"
+}
+
+# Of everything two processes can share there, and of every kind of file; twice, since what was restored has names of CRIU's.
+test_dev_shm_moves_by_us() {
+	local before i
+	fresh s
+	launch s -- sh -ec 'cd /dev/shm; head -c 104857600 /dev/urandom >big; mkdir -m 2750 d; touch -d "2001-02-03 04:05:06.789" d/old; ln big d/hard
+		ln -s ../big d/soft; mkfifo -m 620 d/fifo; truncate -s 1G d/holes; echo end | dd of=d/holes bs=1 seek=536870912 conv=notrunc status=none
+		chgrp 2100 d/old; chmod 3640 d/old; mkdir -m 0 "d/a name
+with a break"; exec /rt/drive_hold shm'
+	expect_output s 's | 3$'
+	list_shm s
+	before=$OUTPUT
+	assert_contains "$before" './d/old f 3640 2001:2100 0 0 1'
+	assert_contains "$before" '/ /dev/shm rw,nosuid,nodev,noexec'
+	for i in 1 2; do
+		assert_contains "$(drive dump s "$W/s/images")" 'ok status=0'
+		box_exec n1 test -s "$W/s/images/tmpfs-0.tar" || fail "no archive of /dev/shm"
+		box_exec n1 grep -q sem.pace "$W/s/tmpfs-0.links" || fail "the semaphore has no name to come back by"
+		assert_eq "$(tmpfs_images s | wc -l)" 1 "tmpfs file systems that CRIU packed (/dev)"
+		box_exec n1 sh -c "tar -tzf $W/s/images/tmpfs-dev-*.img" | grep big && fail "CRIU has packed /dev/shm"
+		restore s
+		counts_on s
+		list_shm s
+		assert_eq "$OUTPUT" "$before" "/dev/shm after move $i"
+	done
+	drive kill s 9
+	drive cleanup s
+	assert_exact_count s
+}
+
+test_empty_dev_shm_costs_nothing() {
+	fresh s
+	launch s -- sh -c 'rm -f /dev/shm/x; exec /rt/drive_hold count'
+	expect_output s 's | 3$'
+	drive dump s "$W/s/images"
+	box_exec n1 sh -c "ls $W/s/images $W/s" | grep 'tmpfs-0' && fail "an empty /dev/shm left files"
+	restore s
+	counts_on s
+	drive cleanup s
+}
+
+test_no_space_for_dev_shm_says_so_and_runs_on() {
+	fresh s
+	launch s -- sh -c 'head -c 50000000 /dev/urandom >/dev/shm/big; exec /rt/drive_hold shm'
+	expect_output s 's | 3$'
+	box_exec n1 sh -c 'mkdir -p /tmp/small; mount -t tmpfs -o size=20m none /tmp/small'
+	OUTPUT=$(drive dump s /tmp/small/images || true)
+	box_exec n1 umount /tmp/small
+	assert_contains "$OUTPUT" 'error ENOSPC no space left for its images'
+	counts_on s
+	drive dump s "$W/s/images"
+	# Half an archive is no contents.
+	box_exec n1 sh -c "truncate -s 1000 $W/s/images/tmpfs-0.tar"
+	OUTPUT=$(restore s || true)
+	assert_contains "$OUTPUT" 'error ESYS the contents of its /dev/shm cannot be unpacked'
+	box_exec n1 test ! -e "$RUN/c/s" || fail "a failed restore left its bundle"
+	assert_exact_count s
+}
+
 test_killed_shim_is_reported() {
 	fresh k
 	launch k -- sleep 1234
