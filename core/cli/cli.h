@@ -8,6 +8,7 @@
 /* argv[0] is the command's name. Return the program's exit status (smg_exit_status). */
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_history(int argc, char **argv);

@@ -160,7 +160,7 @@ static int attend(struct session *s, int fd, struct smg_err *err)
 			if (rc)
 				return rc < 0 ? -1 : 0;
 		}
-		if (s->moved && (s->stop_asked || (s->end_at && smg_steady_us() >= s->end_at)))
+		if ((s->moved && s->stop_asked) || (s->end_at && smg_steady_us() >= s->end_at))
 			end_by_signal();
 	}
 }

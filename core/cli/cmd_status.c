@@ -11,16 +11,17 @@
 #include <stdbool.h>
 #include <string.h>
 
-static const char help[] = "usage: smigrate status [--all] [--json] [JOB]\n\n"
+static const char help[] = "usage: smigrate status [--all] [--json] [--watch] [JOB]\n\n"
 			   "Your workflows that run or are on their way (root: everybody's). With JOB, that job's\n"
 			   "workflow, ended or not, with each of its services.\n\n"
 			   "  -a, --all    ended ones too\n"
 			   "  -j, --json   the same as JSON; times are microseconds since 1970\n"
+			   "  -w, --watch  again every second, until interrupted; with JOB, until its workflow has ended\n"
 			   "  -h, --help   this text\n\n"
 			   "Exit status: 0 well, 3 nothing known of JOB, 75 the daemon does not answer.\n";
 
 struct options {
-	bool all, json;
+	bool all, json, watch;
 	int64_t job;
 };
 
@@ -59,6 +60,22 @@ static const char *note(const json_t *wf, int64_t now, char *buf, size_t len)
 	return buf;
 }
 
+/* "131.1 of 256.0 MB, 310 MB/s, 0.4 s left" while its memory is on its way. */
+static const char *progress(const json_t *service, char *buf, size_t len)
+{
+	const json_t *p = json_object_get(service, "progress");
+	double rate = json_real_value(json_object_get(p, "bytes_s")), left = json_real_value(json_object_get(p, "left_s"));
+	char done[FMT_LEN], total[FMT_LEN], speed[FMT_LEN];
+	int n;
+
+	if (!json_is_object(p))
+		return doc_str(service, "message");
+	n = snprintf(buf, len, "%s of %s", fmt_bytes(done, doc_int(p, "done")), fmt_bytes(total, doc_int(p, "total")));
+	if (rate > 0)
+		snprintf(buf + n, len - (size_t)n, ", %s/s, %.1f s left", fmt_bytes(speed, (int64_t)rate), left);
+	return buf;
+}
+
 static void print_services(const json_t *wf)
 {
 	static const char *const head[] = {"SERVICE", "STATE", "NODE", "HEALTH", ">STARTS", ">EXIT", ">SAVED", "NOTE"};
@@ -69,14 +86,14 @@ static void print_services(const json_t *wf)
 	table_init(&t, 8, head);
 	json_array_foreach(json_object_get(wf, "services"), i, s)
 	{
-		char starts[24], status[24], size[FMT_LEN];
+		char starts[24], status[24], size[FMT_LEN], text[256];
 		bool ended = doc_int(s, "exit_status") >= 0;
 
 		snprintf(starts, sizeof(starts), "%" PRId64, doc_int(s, "attempts"));
 		snprintf(status, sizeof(status), "%" PRId64, doc_int(s, "exit_status"));
-		table_add(&t,
-			(const char *const[]){doc_str(s, "name"), doc_str(s, "state"), doc_str(s, "node"), doc_str(s, "health"),
-				starts, ended ? status : "", fmt_bytes(size, doc_int(s, "image_bytes")), doc_str(s, "message")});
+		table_add(&t, (const char *const[]){doc_str(s, "name"), doc_str(s, "state"), doc_str(s, "node"),
+				      doc_str(s, "health"), starts, ended ? status : "", fmt_bytes(size, doc_int(s, "image_bytes")),
+				      progress(s, text, sizeof(text))});
 	}
 	table_print(&t, 2, stdout);
 }
@@ -124,7 +141,24 @@ static int print(const json_t *doc, const struct options *o)
 	return 0;
 }
 
-static int ask(const struct options *o)
+static bool has_ended(const json_t *doc)
+{
+	const json_t *list = json_object_get(doc, "workflows");
+	json_t *wf;
+	size_t i;
+
+	json_array_foreach(list, i, wf)
+	{
+		int state = smg_wf_state_parse(doc_str(wf, "state"));
+
+		if (state != SMG_WF_DONE && state != SMG_WF_FAILED && state != SMG_WF_STOPPED)
+			return false;
+	}
+	return true;
+}
+
+/* *over: there is nothing more to watch. */
+static int ask(const struct options *o, bool *over)
 {
 	SMG_AUTOJSON json_t *doc = NULL;
 	struct smg_err err = {0};
@@ -135,25 +169,44 @@ static int ask(const struct options *o)
 		smg_fail(&err, SMG_ENOENT, "no workflow of job %" PRId64 " is known, or it is another user's", o->job);
 		return cli_fail(&err);
 	}
+	*over = o->job && has_ended(doc);
+	if (o->watch && !o->json && isatty(STDOUT_FILENO))
+		fputs("\033[H\033[2J", stdout);
 	return o->json ? cli_print_json(doc) : print(doc, o);
+}
+
+static int watch(const struct options *o)
+{
+	bool over = false;
+	int status;
+
+	while ((status = ask(o, &over)) == 0 && !over) {
+		if (fflush(stdout) != 0)
+			return 1; /* nobody reads any more */
+		smg_sleep_ms(1000);
+	}
+	return status;
 }
 
 int cmd_status(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"all", no_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+	static const struct option longs[] = {{"all", no_argument, NULL, 'a'}, {"json", no_argument, NULL, 'j'},
+		{"watch", no_argument, NULL, 'w'}, {"help", no_argument, NULL, 'h'}, {0}};
 	struct options o = {0};
 	struct smg_err err = {0};
+	bool over;
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "ajh", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "ajwh", longs, NULL)) != -1) {
 		if (c == 'h')
 			return fputs(help, stdout) < 0;
 		else if (c == 'a')
 			o.all = true;
 		else if (c == 'j')
 			o.json = true;
+		else if (c == 'w')
+			o.watch = true;
 		else
 			return cli_bad_option(argv);
 	}
@@ -163,5 +216,5 @@ int cmd_status(int argc, char **argv)
 	}
 	if (optind < argc && cli_number(argv[optind], "job", UINT32_MAX, &o.job, &err))
 		return cli_fail(&err);
-	return ask(&o);
+	return o.watch ? watch(&o) : ask(&o, &over);
 }

@@ -13,6 +13,7 @@ static const struct {
 } commands[] = {
 	{"run", "run a workflow, or resume the saved one (inside a batch script)", cmd_run},
 	{"check", "check a workflow file and print its order", cmd_check},
+	{"plan", "how a job's services would move now, and how long it would take", cmd_plan},
 	{"status", "workflows that run or are on their way", cmd_status},
 	{"show", "everything about one job, workflow or migration", cmd_show},
 	{"history", "migrations, newest first", cmd_history},

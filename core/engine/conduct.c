@@ -439,6 +439,7 @@ static void finish(struct wf *wf)
 	for (size_t i = 0; i < wf->spec->n && !keep; i++)
 		if (wf->svc[i].have_copy)
 			land_drop_images(wf, i);
+	land_forget_held(wf);
 	if (!keep && smg_rmtree(wf->dir, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);
 	smg_job_cgroup_remove(wf->cgroup);

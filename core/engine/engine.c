@@ -87,6 +87,9 @@ int smg_engine_open(const struct smg_engine_env *env, struct smg_engine **out, s
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&e->less, &attr);
+	pthread_mutex_init(&e->hold_lock, NULL);
+	pthread_mutex_init(&e->rates_lock, NULL);
+	e->pace = smg_pace_new(env->config.max_rate);
 	(void)err; /* what may fail are the handles, and those are open */
 	report_start(e);
 	*out = e;
@@ -127,6 +130,10 @@ void smg_engine_close(struct smg_engine *e)
 		e->marks = m->next;
 		free(m);
 	}
+	hold_close(e);
+	smg_pace_free(e->pace);
+	pthread_mutex_destroy(&e->hold_lock);
+	pthread_mutex_destroy(&e->rates_lock);
 	pthread_cond_destroy(&e->outbox_ready);
 	pthread_mutex_destroy(&e->outbox_lock);
 	pthread_cond_destroy(&e->less);
@@ -134,7 +141,7 @@ void smg_engine_close(struct smg_engine *e)
 	free(e);
 }
 
-int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **reply, char **tree, struct smg_err *err)
+int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
 {
 	struct smg_engine *e = arg;
 	const char *op = json_str(req, "op");
@@ -148,7 +155,21 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 	if (!strcmp(op, "claim"))
 		return land_claim(e, from, req, reply, err);
 	if (!strcmp(op, "fetch"))
-		return land_fetch(e, req, reply, tree, err);
+		return land_fetch(e, req, reply, rest, err);
+	if (!strcmp(op, "fetch_tail"))
+		return land_fetch_tail(e, req, reply, rest, err);
+	if (!strcmp(op, "room"))
+		return hold_room(e, from, req, reply, err);
+	if (!strcmp(op, "plan"))
+		return plan_answer(e, req, reply, err);
+	if (!strcmp(op, "progress"))
+		return progress_answer(e, req, reply, err);
+	if (!strcmp(op, "rates"))
+		return *reply = rates_answer(e), 0;
+	if (!strcmp(op, "unpack"))
+		return hold_unpack(e, req, reply, err);
+	if (!strcmp(op, "stream"))
+		return hold_stream(e, req, reply, rest, err);
 	if (!strcmp(op, "release"))
 		return land_release(e, req, reply, err);
 	return smg_fail(err, SMG_EINVAL, "%s asks '%s', which this release does not know", from, op);

@@ -24,7 +24,9 @@ struct smg_engine_env {
 	struct smg_runtime runtime;
 	struct smg_slurm slurm;
 	struct smg_peer peer;
-	const char *jobs_dir; /* where the markers of protected jobs lie (SMG_JOBS_DIR) */
+	const char *memory_dir; /* a folder in memory, root's alone below (SMG_RUN_DIR): hold/ for what is received, out/ for what
+				   is sent */
+	const char *jobs_dir;	/* where the markers of protected jobs lie (SMG_JOBS_DIR) */
 };
 
 /* Borrows the handles for its lifetime, which is the process's but in tests. */
@@ -63,9 +65,12 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 
 /* status, show, history: from the state host's file, asked of it where it is another node; of the journal where it does not answer.
  */
+/* "plan": {job}: how the job's workflow would move now: data as `smigrate plan --json` prints it. Asks Slurm where it could go. */
+int smg_engine_plan(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 int smg_engine_query(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* A smg_peer_handler; arg is the engine. */
-int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **reply, char **tree, struct smg_err *err);
+int smg_engine_peer(
+	void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
 
 #endif

@@ -14,10 +14,14 @@
 #include "base/util.h"
 #include "engine/engine.h"
 #include "state/machine.h"
+#include "transfer/memory.h"
+#include "workflow/plan.h"
 #include "workflow/dag.h"
 #include "workflow/spec.h"
 
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum probe_health { HEALTH_NONE, HEALTH_STARTING, HEALTH_OK, HEALTH_BAD };
 
@@ -36,11 +40,15 @@ struct svc {
 	char *id, *dir; /* container id; its folder under StateDir */
 	struct smg_shim shim;
 	int64_t attempts, exit_status, image_bytes;
-	int tries;	    /* of the present restore or fetch */
-	int64_t retry_at;   /* steady clock: not before */
-	int64_t kill_at;    /* steady clock: SIGKILL if it still runs then */
-	int64_t started;    /* steady clock */
-	int64_t next_probe; /* steady clock */
+	int64_t memory;		      /* what a dump has to move, as the kernel counted it when the save began */
+	int64_t streams;	      /* connections made for it in the present migration: no token twice */
+	struct smg_memory_stats sent; /* of the present stream */
+	int64_t stream_began;	      /* steady clock */
+	int tries;		      /* of the present restore or fetch */
+	int64_t retry_at;	      /* steady clock: not before */
+	int64_t kill_at;	      /* steady clock: SIGKILL if it still runs then */
+	int64_t started;	      /* steady clock */
+	int64_t next_probe;	      /* steady clock */
 	unsigned bad_probes;
 	enum probe_health health;
 	char message[512];
@@ -52,6 +60,32 @@ struct migration {
 	int64_t signal_us, deadline_us, saved_us, requeued_us, landed_us, done_us;
 	int64_t moved, restarted, bytes;
 	char error[512];
+	char strategy[16];
+	int64_t predicted_us, wire;
+};
+
+/* Where a migration streams to. */
+struct target {
+	bool ready; /* room has been made there */
+	bool in_memory, encrypt;
+	char node[64];
+	unsigned cores;
+	struct smg_rates rates; /* what it knows of restores and landings there */
+	unsigned char key[SMG_KEY_BYTES];
+	struct smg_page_index *index; /* what has been sent there */
+};
+
+/* How many of a kind are at work, and since when: for the mean over a time. Under the lock of what it belongs to. */
+struct crowd {
+	int n;
+	int64_t since;
+	double integral;
+};
+
+/* A plan for the services that move; back[v] is the workflow's number of the plan's service v. */
+struct route {
+	struct smg_plan plan;
+	size_t *back;
 };
 
 struct client {
@@ -80,15 +114,19 @@ struct wf {
 	enum smg_wf_state state;
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
 	char stop_why[256];
-	int workers, fetching, restoring;
+	int workers, fetching;
+	struct crowd dumping, restoring;
 	uint32_t restarts;
 	int64_t rev, migrations, created_us;
 	int64_t limit_s, used_s; /* the job's time limit as the site gave it, and what former runs used of it */
 	int64_t exit_status;
 	char message[512];
-	struct migration mig; /* the present or the last one */
-	json_t *sources;      /* array of nodes that keep a former copy until all runs here */
-	uint64_t changes;     /* counts wf_wake: a change while the conductor looked away is not missed */
+	struct migration mig;		 /* the present or the last one */
+	struct target target;		 /* of the present one, while it is saved */
+	char unused[64], unused_of[192]; /* a node that made room and got nothing, and for which migration */
+	size_t *restore_order;		 /* made when a landing begins */
+	json_t *sources;		 /* array of nodes that keep a former copy until all runs here */
+	uint64_t changes;		 /* counts wf_wake: a change while the conductor looked away is not missed */
 	char claimed_by[64];
 };
 
@@ -102,8 +140,15 @@ struct job_mark {
 	bool followed; /* a thread waits for it to be PENDING */
 };
 
+#define MOVED_MAX 256 /* workflows that left this node of late: whoever looks for one here is sent on */
+struct moved {
+	char workflow[128], node[64];
+};
+
 struct smg_engine {
 	struct smg_engine_env env;
+	struct moved moved[MOVED_MAX];
+	unsigned n_moved;
 	pthread_mutex_t lock; /* lists and counts; innermost: nothing else is locked under it */
 	pthread_cond_t less;  /* monotonic clock: a thread has ended, or all are to */
 	int threads;
@@ -114,6 +159,11 @@ struct smg_engine {
 	pthread_cond_t outbox_ready;
 	int64_t outbox_kick;
 	int cores;
+	pthread_mutex_t hold_lock; /* innermost, too */
+	struct hold *holds;
+	bool hold_watched; /* a thread looks after them */
+	pthread_mutex_t rates_lock;
+	struct smg_pace *pace; /* MaxRate; NULL: none */
 };
 
 /* ---- workflow.c: making, finding, writing down ---- */
@@ -162,17 +212,117 @@ void wf_stop(struct wf *wf, const char *why);		       /* under wf->lock */
 void wf_clean_service(struct wf *wf, size_t i, bool keep_dir); /* blocks; without the lock */
 
 /* ---- save.c ---- */
+/* A job on its way off this node. */
+struct leaving {
+	struct smg_engine *e;
+	const struct smg_job *info; /* NULL: not known */
+	bool many;		    /* workflows */
+	bool requeue;		    /* it is in its grace, and we hand it back to Slurm */
+	bool given;		    /* that has been done */
+	bool asked;		    /* where it could start */
+	char node[64];		    /* the answer; "": nowhere, or not to be known */
+	int64_t heard_us, deadline_us;
+};
 /* Saves every running service; returns when all are saved or have failed to. Without the lock; one saver at a time (SMG_EBUSY). */
-int wf_save(
-	struct wf *wf, const char *cause, const struct smg_job *job, int64_t signal_us, int64_t deadline_us, struct smg_err *err);
+int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err *err);
+/* The worker that dumps service i to this node's disk. */
+void save_to_disk(struct wf *wf, size_t i);
+/* The services are as good as safe: the job's script is ended, or the job requeued. Once. */
+void give_job_back(struct leaving *l);
 /* Services that could not be saved end here: killed, and to be started again or failed. Without the lock. */
 void wf_settle_unsavable(struct wf *wf);
+/* ---- follow.c ---- */
 /* Sees to the time limit: takes over what an admin changed; leaving: adds this run's time to what is used. Under the lock. */
 void wf_account(struct wf *wf, const struct smg_job *job, bool leaving);
 /* A thread that has the job start at once when it is PENDING; one at a time for a job. */
 void job_follow(struct smg_engine *e, const struct smg_job *info);
 /* Saves all of the job's workflows, hands the job back to Slurm (requeue: also asks for the requeue) and has it start at once. */
 void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct smg_job *info, int64_t heard_us);
+
+/* ---- predict.c ---- */
+void rates_load(struct smg_engine *e, const char *from, const char *to, struct smg_rates *out);
+/* One phase took so long while at_once of its kind were at work. from "": of restores and landings at `to`. */
+void rates_learn(struct smg_engine *e, const char *from, const char *to, enum smg_phase phase, int64_t bytes, int64_t took_us,
+	double at_once);
+void crowd_change(struct crowd *c, int by);
+/* The mean over the last took_us, at whose beginning the integral was integral_then. */
+double crowd_mean(struct crowd *c, double integral_then, int64_t took_us);
+/* Under wf->lock; svc.memory is measured. SMG_ENOENT: nothing would move. The caller frees the route. */
+int plan_make(struct wf *wf, const struct target *t, double deadline_s, struct route *r, struct smg_err *err);
+void route_free(struct route *r);
+/* What a node knows of itself, as an answer to "rates" and as a part of that to "room"; and into the target. */
+json_t *rates_answer(struct smg_engine *e);
+void target_rates(struct target *t, const json_t *reply);
+/* "plan": {job, uid} and "progress": {workflow}. */
+int plan_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+/* Adds to the document of "status". */
+void progress_add(struct smg_engine *e, json_t *status);
+int progress_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
+/* ---- stream.c ---- */
+/* Counts each running service's memory (svc.memory); returns the sum. Without the lock. */
+int64_t stream_measure(struct wf *wf);
+/* Finds out where the job could start, and has that node make room for the workflow: sets wf->target. Without the lock. */
+void stream_aim(struct wf *wf, struct leaving *l);
+/*
+ * Streams the memory of service i, which is frozen, to the target, and all else that it needs there; refs: pages that are there
+ * already are referred to. 0: the target has said that it
+ * has a complete copy; the container is still here, frozen, for stream_commit or nothing. -1: it goes on running. Without the lock.
+ */
+int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct smg_err *err);
+/* The copy is on record: the container here ends, and what it had not finished writing is kept for the next node. */
+void stream_commit(struct wf *wf, size_t i);
+/* The room at the target is not needed. Under the lock, which it lets go. */
+void stream_call_off(struct wf *wf);
+/* Under the lock, at the end of a save. */
+void stream_close(struct wf *wf);
+/* The output that services had not finished writing, on this node. */
+char *tail_dir(const struct wf *wf);
+/* Into the service's folder, where a restore looks for it. */
+void tail_take(struct wf *wf, size_t i);
+void tail_drop(struct wf *wf, size_t i);
+
+/* A file of service i to the target, as name; likewise complete when it returns 0. Without the lock. */
+int stream_file(struct wf *wf, size_t i, const char *path, const char *name, struct smg_err *err);
+
+/* ---- baseline.c: the published method, where x-migrate.strategy asks for it ---- */
+/* Saves every frozen service and carries it to the target, if there is one. Under the lock, which it lets go. */
+void baseline_save(struct wf *wf);
+/* Under the lock: the strategy does not have service i wait for others. */
+bool baseline_may_restore(const struct wf *wf, size_t i);
+
+/* ---- hold.c: the receiving node ---- */
+/* "room": {workflow, migration, job, bytes, keep: [services that wait here since an earlier one]} -> {in_memory, encrypt, key
+ * (sealed)}. */
+int hold_room(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err);
+/* "unpack": {workflow, service}: the tar that was sent becomes the service's folder. */
+int hold_unpack(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+/* "stream": {workflow, migration, service, stream, attempt, token}; memory follows on the connection. */
+int hold_stream(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
+/* False: nothing complete of that service is held (it may lie here as a former node's copy still). */
+bool hold_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest);
+/* What hold_land has not taken over is out of date: nobody is to land on that. */
+void hold_rest(struct smg_engine *e, const char *workflow);
+/* What is held for that migration is dropped, unless its job has landed here. False: nothing was. */
+bool hold_release(struct smg_engine *e, const char *workflow, const char *migration);
+/* What opens the connection number `attempt` for the service. */
+void hold_token(char out[65], const unsigned char *key, const char *migration, const char *service, int64_t attempt);
+/* The job is here: what is held of the service becomes its folder `dir`. False: nothing complete is held. */
+bool hold_land(struct smg_engine *e, const char *workflow, const char *service, const char *dir);
+/* The service's images are not needed any more. */
+void hold_used(struct smg_engine *e, const char *workflow, const char *service);
+void hold_close(struct smg_engine *e);	 /* what is held stays; the list is freed */
+void hold_recover(struct smg_engine *e); /* after the workflows */
+
+/* ---- pointer.c: what we keep in a job's AdminComment; other text in it is the site's ---- */
+struct pointer {
+	char node[64];	 /* where the workflow is; "": not noted */
+	bool borrowed;	 /* ReqNodeList is ours, */
+	char nodes[512]; /* and this was the user's */
+};
+void pointer_parse(const char *comment, struct pointer *p);
+/* The comment with ours replaced (node "": taken out). The caller frees. */
+char *pointer_write(const char *comment, const struct pointer *p);
 
 /* ---- jobs.c ---- */
 /* Waits until the epilog of the job has been answered; at most ms. */
@@ -206,14 +356,25 @@ int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, b
 	int64_t *status, struct smg_err *err);
 /* Under wf->lock: fetches and restores what may be; returns when to look again without a change (steady clock; 0: only then). */
 int64_t land_step(struct wf *wf);
-bool land_over(const struct wf *wf);		/* nothing is left to restore */
-void land_recover(struct wf *wf);		/* under wf->lock, once, after a restart of the daemon */
-void land_done(struct wf *wf);			/* under wf->lock: tells, and has the former node drop its copy */
-void land_drop_images(struct wf *wf, size_t i); /* blocks; without the lock */
-void land_drop_copy(struct wf *wf);		/* blocks; without the lock */
+/* Under wf->lock, as the landing begins (or a daemon comes back in it): services whose memory was streamed here take it over; where
+ * it is gone, they start anew. */
+void land_take_held(struct wf *wf);
+bool land_over(const struct wf *wf); /* nothing is left to restore */
+void land_recover(struct wf *wf);    /* under wf->lock, once, after a restart of the daemon */
+void land_done(struct wf *wf);	     /* under wf->lock: tells, and has the former node drop its copy */
+/* Tells the nodes (an array of names) that what they hold for the migration is not needed. Without the lock. */
+void land_release_at(struct wf *wf, const json_t *nodes, const char *migration);
+void land_forget_held(struct wf *wf); /* blocks; without the lock: it stopped while its memory waited on other nodes */
+void land_room_unused(struct wf *wf, const char *node); /* under wf->lock: the node's room for this migration is to go, soon */
+void land_drop_images(struct wf *wf, size_t i);		/* blocks; without the lock */
+void land_drop_copy(struct wf *wf);			/* blocks; without the lock */
 int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err);
-int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, char **tree, struct smg_err *err);
+int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
+int land_fetch_tail(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
 int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+/* `from` is about to stream the workflow of that request for room to this node: what is saved of it here and has run there since is
+ * dropped, as if the release had come that was never heard. */
+void land_outdated(struct smg_engine *e, const char *from, const json_t *req);
 
 /* ---- keep.c ---- */
 /* Drops what failed workflows left longer ago than KeepFailed. At start and whenever a workflow ends. */
@@ -237,6 +398,21 @@ static inline const char *json_str(const json_t *j, const char *key)
 static inline int64_t json_int(const json_t *j, const char *key)
 {
 	return (int64_t)json_integer_value(json_object_get(j, key));
+}
+static inline bool json_names(const json_t *names, const char *name)
+{
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach(names, i, v) if (json_is_string(v) && !strcmp(json_string_value(v), name)) return true;
+	return false;
+}
+/* K of "JOB.NAME.K": which of two came first, whatever the clock on the wall did. */
+static inline int64_t migration_number(const char *id)
+{
+	const char *dot = strrchr(id, '.');
+
+	return dot ? strtoll(dot + 1, NULL, 10) : 0;
 }
 /* ---- engine.c ---- */
 void engine_thread(struct smg_engine *e, void *(*fn)(void *), void *arg);

@@ -378,7 +378,7 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 struct note {
 	struct smg_engine *e;
 	uint32_t job;
-	char text[2048 + 128];
+	char text[2048 + 1024];
 };
 
 static void *note_main(void *arg)
@@ -392,19 +392,17 @@ static void *note_main(void *arg)
 	return NULL;
 }
 
-/* With it a landing job finds its former node even when the state host is away. Other text in the comment is the site's. */
 void engine_note_node(struct smg_engine *e, const struct smg_job *job)
 {
 	struct note *n = smg_xcalloc(1, sizeof(*n));
-	SMG_AUTOFREE char *rest = smg_xstrdup(job->admin_comment);
-	char *ours = strstr(rest, "[smigrate "), *end = ours ? strchr(ours, ']') : NULL;
+	SMG_AUTOFREE char *text = NULL;
+	struct pointer p;
 
-	if (end)
-		memmove(ours, end + 1, strlen(end + 1) + 1);
-	for (size_t len = strlen(rest); len && rest[len - 1] == ' ';)
-		rest[--len] = '\0';
+	pointer_parse(job->admin_comment, &p);
+	snprintf(p.node, sizeof(p.node), "%s", e->env.config.node);
+	text = pointer_write(job->admin_comment, &p);
 	n->e = e;
 	n->job = job->id;
-	snprintf(n->text, sizeof(n->text), "%s%s[smigrate node=%s]", rest, rest[0] ? " " : "", e->env.config.node);
+	snprintf(n->text, sizeof(n->text), "%s", text);
 	engine_thread(e, note_main, n);
 }

@@ -12,23 +12,17 @@
 #define RESTORE_TRIES 3
 #define FETCH_TRIES 5 /* of a fetch that arrived damaged; a peer that is away is asked for as long as the job lives */
 #define PEER_MS 10000
+#define MAX_HOPS 8
+#define RESTORE_FIXED (64 << 20) /* what a restore costs whatever its size, as bytes of memory */
+#define LANDING_MAX_US 30000000	 /* longer: the job waited for a free node, or for its user */
 
 /* ---- finding it ---- */
-
-/* The node named in our part of the AdminComment, or "". */
-static void pointer_node(const struct smg_job *job, char *node, size_t n)
-{
-	const char *p = strstr(job->admin_comment, "[smigrate node=");
-
-	node[0] = '\0';
-	if (p)
-		snprintf(node, n, "%.*s", (int)strcspn(p + 15, "] "), p + 15);
-}
 
 /* Where the workflow may be. */
 struct trail {
 	char node[64];	 /* where it was last; "": nowhere, it never ran */
-	char before[64]; /* the node before that, while it still keeps its copy: a landing there was not finished; else "" */
+	char before[64]; /* the node before that, while it still keeps its copy: a landing there may not have been finished; else ""
+			  */
 	bool answered;	 /* by the state host */
 	bool known;	 /* the state host knew the workflow */
 };
@@ -38,9 +32,11 @@ static void find_trail(struct smg_engine *e, const char *id, const struct smg_jo
 {
 	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s}", "op", "where", "workflow", id), *reply = NULL;
 	struct smg_err err = {0};
+	struct pointer p;
 
 	memset(t, 0, sizeof(*t));
-	pointer_node(job, t->node, sizeof(t->node));
+	pointer_parse(job->admin_comment, &p);
+	snprintf(t->node, sizeof(t->node), "%s", p.node);
 	if (report_ask(e, req, &reply, &err) < 0) {
 		smg_warn("%s: the state host %s does not answer (%s): going by Slurm's AdminComment, '%s'", id,
 			e->env.config.state_host, err.msg, t->node);
@@ -50,6 +46,11 @@ static void find_trail(struct smg_engine *e, const char *id, const struct smg_jo
 	if (!json_str(reply, "node")[0])
 		return;
 	t->known = true;
+	/* News of the last run may still be on their way, and Slurm's record have come first. */
+	if (p.node[0] && strcmp(p.node, json_str(reply, "node")) && json_int(reply, "restarts") + 1 < job->restarts) {
+		snprintf(t->before, sizeof(t->before), "%s", json_str(reply, "node"));
+		return;
+	}
 	snprintf(t->node, sizeof(t->node), "%s", json_str(reply, "node"));
 	snprintf(t->before, sizeof(t->before), "%s", json_str(reply, "before"));
 }
@@ -82,12 +83,30 @@ static bool node_is_down(struct smg_engine *e, const char *node)
 	return e->env.slurm.ops->node_down(e->env.slurm.ctx, node, &down, NULL, 0, &err) == 0 && down;
 }
 
+/* What services streamed to another node had not finished writing. */
+static int fetch_tail(struct wf *wf, const char *node, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *req =
+		json_pack("{s:s,s:s,s:I}", "op", "fetch_tail", "workflow", wf->id, "restarts", (json_int_t)wf->restarts + 1);
+	SMG_AUTOFREE char *dir = tail_dir(wf);
+	struct smg_peer *p = &wf->e->env.peer;
+	int64_t bytes;
+
+	if (smg_mkdirs(wf->dir, 0700, err) < 0)
+		return -1;
+	return p->ops->fetch(p->ctx, node, req, dir, &bytes, err);
+}
+
 static int take_over(struct smg_engine *e, const json_t *reply, const char *node, struct wf **out, struct smg_err *err)
 {
 	struct wf *wf = wf_from_items(e, json_object_get(reply, "items"), err);
 
 	if (!wf)
 		return smg_wrap(err, "what %s keeps", node);
+	if (json_is_true(json_object_get(reply, "tail")) && strcmp(node, e->env.config.node) && fetch_tail(wf, node, err) < 0) {
+		wf_drop(wf);
+		return smg_wrap(err, "the unfinished output that %s keeps", node);
+	}
 	note_sources(wf, node);
 	*out = wf;
 	return 0;
@@ -102,6 +121,25 @@ static int claim_from(
 	if (!strcmp(node, e->env.config.node))
 		return land_claim(e, node, req, reply, err);
 	return e->env.peer.ops->call(e->env.peer.ctx, node, req, PEER_MS, reply, err);
+}
+
+/* As claim_from, from wherever the workflow has moved on to since; `node` (size n) is where in the end. */
+static int claim_along(
+	struct smg_engine *e, char *node, size_t n, const char *id, uint32_t restarts, json_t **reply, struct smg_err *err)
+{
+	for (int hops = 0; hops < MAX_HOPS; hops++) {
+		const char *next;
+
+		json_decref(*reply);
+		*reply = NULL;
+		if (claim_from(e, node, id, restarts, reply, err) < 0)
+			return -1;
+		next = json_str(*reply, "moved");
+		if (!next[0])
+			return 0;
+		snprintf(node, n, "%s", next);
+	}
+	return smg_fail(err, SMG_EAGAIN, "workflow %s is on its way from node to node", id);
 }
 
 /* Nothing is to be had from the node any more, for good. */
@@ -124,7 +162,7 @@ int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, b
 {
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct trail t;
-	const char *node = t.node;
+	char *node = t.node;
 	int rc;
 
 	*out = NULL;
@@ -132,11 +170,11 @@ int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, b
 	find_trail(e, id, job, &t);
 	if (!t.node[0])
 		return 0;
-	rc = claim_from(e, node, id, job->restarts, &reply, err);
+	rc = claim_along(e, node, sizeof(t.node), id, job->restarts, &reply, err);
 	if (rc < 0 && t.before[0] && is_gone(e, node, err)) {
 		smg_warn("%s: %s is lost, where it was landing; %s still has it", id, t.node, t.before);
 		node = t.before;
-		rc = claim_from(e, node, id, job->restarts, &reply, err);
+		rc = claim_along(e, node, sizeof(t.node), id, job->restarts, &reply, err);
 	}
 	if (rc < 0 && !is_gone(e, node, err))
 		return -1;
@@ -202,11 +240,40 @@ static void give_up(struct wf *wf, size_t i, const char *what, const char *why, 
 	wf_say(wf, s->spec->name, SMG_ERROR, "service %s %s", s->spec->name, text);
 }
 
-static void fetch_failed(struct wf *wf, size_t i, const struct smg_err *err)
+/* The node that held it has lost it, as any node's memory is lost with the node. */
+static void lost(struct wf *wf, size_t i, const char *why)
+{
+	struct svc *s = &wf->svc[i];
+	char text[sizeof(s->message)];
+
+	snprintf(text, sizeof(text), "its memory was lost with %s: %.300s", s->copy_at[0] ? s->copy_at : wf->e->env.config.node,
+		why);
+	s->have_copy = false;
+	s->tries = 0;
+	tail_drop(wf, i);
+	if (s->spec->fallback == SMG_FALLBACK_FAIL) {
+		s->exit_status = 125;
+		if (wf->exit_status <= 0)
+			wf->exit_status = 125;
+		svc_move(wf, i, SMG_SVC_FAILED, text);
+		wf_say(wf, s->spec->name, SMG_ERROR, "service %s fails: %s", s->spec->name, text);
+		return;
+	}
+	s->health = s->spec->health.test ? HEALTH_STARTING : HEALTH_NONE;
+	wf->mig.moved--;
+	wf->mig.restarted++;
+	svc_move(wf, i, SMG_SVC_PENDING, text);
+	wf_put_migration(wf);
+	wf_say(wf, s->spec->name, SMG_WARN, "service %s is started again from the beginning: %s", s->spec->name, text);
+}
+
+static void fetch_failed(struct wf *wf, size_t i, bool gone, const struct smg_err *err)
 {
 	struct svc *s = &wf->svc[i];
 	bool away = err->code == SMG_EAGAIN || err->code == SMG_ETIME || err->code == SMG_EBUSY;
 
+	if (gone)
+		return lost(wf, i, err->msg);
 	s->tries++;
 	retry_later(s);
 	if (!away && s->tries >= FETCH_TRIES)
@@ -224,6 +291,7 @@ static void fetch_worker(struct wf *wf, size_t i)
 	struct smg_err err = {0};
 	int64_t t0 = smg_now_us(), bytes = 0;
 	int rc = p->ops->fetch(p->ctx, s->copy_at, req, s->dir, &bytes, &err);
+	bool gone = rc < 0 && strcmp(s->copy_at, wf->mig.from) && is_gone(wf->e, s->copy_at, &err);
 
 	pthread_mutex_lock(&wf->lock);
 	wf_phase(wf, s->spec->name, "send", s->tries + 1, t0, smg_now_us(), bytes, rc < 0 ? err.msg : NULL);
@@ -232,12 +300,34 @@ static void fetch_worker(struct wf *wf, size_t i)
 		s->tries = 0;
 		wf_put_svc(wf, i);
 	} else {
-		fetch_failed(wf, i, &err);
+		fetch_failed(wf, i, gone, &err);
 	}
 	wf->fetching--;
 	s->busy = false;
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);
+}
+
+void land_take_held(struct wf *wf)
+{
+	SMG_AUTOFREE char *w = smg_xasprintf("%s/w", wf->e->env.config.state_dir);
+
+	free(wf->restore_order);
+	wf->restore_order = NULL; /* sizes have changed */
+	if (access(w, F_OK) < 0)  /* StateDir itself is away, so its being empty means nothing: the restores will say so */
+		return;
+	for (size_t i = 0; i < wf->spec->n; i++) {
+		struct svc *s = &wf->svc[i];
+		SMG_AUTOFREE char *images = smg_xasprintf("%s/images", s->dir);
+
+		if (s->state == SMG_SVC_SAVED && !s->have_copy)
+			add_source(wf, s->copy_at);
+		if (s->state != SMG_SVC_SAVED || !s->have_copy || access(images, F_OK) == 0)
+			continue;
+		if (!hold_land(wf->e, wf->id, s->spec->name, s->dir))
+			lost(wf, i, "this node has nothing of it any more");
+	}
+	hold_rest(wf->e, wf->id);
 }
 
 /* ---- restoring ---- */
@@ -255,6 +345,7 @@ void land_drop_images(struct wf *wf, size_t i)
 	}
 	if (smg_rmtree(images, &err) < 0)
 		smg_warn("%s: %s", wf->svc[i].id, err.msg);
+	hold_used(wf->e, wf->id, wf->svc[i].spec->name);
 }
 
 static void restored(struct wf *wf, size_t i)
@@ -284,19 +375,30 @@ static void restore_worker(struct wf *wf, size_t i)
 {
 	struct svc *s = &wf->svc[i];
 	struct smg_err err = {0};
-	int64_t t0 = smg_now_us();
-	int rc = engine_launch(wf, i, true, &err);
+	int64_t t0 = smg_now_us(), began = smg_steady_us(), took;
+	double crowd;
+	int rc;
+
+	tail_take(wf, i);
+	pthread_mutex_lock(&wf->lock);
+	crowd_change(&wf->restoring, 0);
+	crowd = wf->restoring.integral;
+	pthread_mutex_unlock(&wf->lock);
+	rc = engine_launch(wf, i, true, &err);
+	took = smg_steady_us() - began;
 
 	if (rc < 0)
 		wf_clean_service(wf, i, true);
 	pthread_mutex_lock(&wf->lock);
 	wf_phase(wf, s->spec->name, "restore", s->tries + 1, t0, smg_now_us(), s->image_bytes, rc < 0 ? err.msg : NULL);
-	wf->restoring--;
+	crowd = crowd_mean(&wf->restoring, crowd, took);
+	crowd_change(&wf->restoring, -1);
 	if (rc == 0) {
 		restored(wf, i);
 		/* Still busy: a save that follows at once writes to the very place that is being cleared. */
 		pthread_mutex_unlock(&wf->lock);
 		land_drop_images(wf, i);
+		rates_learn(wf->e, "", wf->e->env.config.node, SMG_PHASE_RESTORE, s->image_bytes, took, crowd);
 		pthread_mutex_lock(&wf->lock);
 	} else {
 		restore_failed(wf, i, &err);
@@ -320,13 +422,49 @@ static bool needs_are_back(const struct wf *wf, size_t i)
 	return true;
 }
 
+struct tail {
+	size_t i;
+	int64_t bytes;
+};
+
+static int longer_first(const void *a, const void *b)
+{
+	const struct tail *x = a, *y = b;
+
+	return x->bytes != y->bytes ? x->bytes < y->bytes ? 1 : -1 : x->i < y->i ? -1 : 1;
+}
+
+/* Of those that may come back, the one first that the most is waiting for: its own memory and the longest way behind it. */
+static void make_restore_order(struct wf *wf)
+{
+	size_t n = wf->spec->n;
+	SMG_AUTOFREE struct tail *tails = smg_xcalloc(n, sizeof(*tails));
+
+	for (size_t k = n; k-- > 0;) {
+		size_t i = wf->dag.order[k];
+		int64_t behind = 0;
+
+		for (size_t u = wf->dag.user_at[i]; u < wf->dag.user_at[i + 1]; u++)
+			if (tails[wf->dag.user[u]].bytes > behind)
+				behind = tails[wf->dag.user[u]].bytes;
+		tails[i] = (struct tail){i, behind + RESTORE_FIXED + wf->svc[i].image_bytes};
+	}
+	qsort(tails, n, sizeof(*tails), longer_first);
+	free(wf->restore_order);
+	wf->restore_order = smg_xcalloc(n, sizeof(size_t));
+	for (size_t k = 0; k < n; k++)
+		wf->restore_order[k] = tails[k].i;
+}
+
 int64_t land_step(struct wf *wf)
 {
 	int limit = wf->e->env.config.restore_parallel ? wf->e->env.config.restore_parallel : wf->e->cores;
 	int64_t now = smg_steady_us(), next = 0;
 
+	if (!wf->restore_order)
+		make_restore_order(wf);
 	for (size_t k = 0; k < wf->spec->n; k++) {
-		size_t i = wf->dag.order[k];
+		size_t i = wf->restore_order[k];
 		struct svc *s = &wf->svc[i];
 
 		if (s->state != SMG_SVC_SAVED || s->busy)
@@ -337,9 +475,9 @@ int64_t land_step(struct wf *wf)
 			s->busy = true;
 			wf->fetching++;
 			wf_worker(wf, fetch_worker, i);
-		} else if (s->have_copy && wf->restoring < limit && needs_are_back(wf, i)) {
+		} else if (s->have_copy && wf->restoring.n < limit && needs_are_back(wf, i) && baseline_may_restore(wf, i)) {
 			s->busy = true;
-			wf->restoring++;
+			crowd_change(&wf->restoring, 1);
 			svc_move(wf, i, SMG_SVC_RESTORING, "");
 			wf_worker(wf, restore_worker, i);
 		}
@@ -357,29 +495,77 @@ bool land_over(const struct wf *wf)
 	return true;
 }
 
-static void release_worker(struct wf *wf, size_t unused)
+/* One after another; a node that does not hear it sees by itself that the job is over. */
+void land_release_at(struct wf *wf, const json_t *nodes, const char *migration)
 {
 	struct smg_peer *p = &wf->e->env.peer;
-	SMG_AUTOJSON json_t *req =
-		json_pack("{s:s,s:s,s:I}", "op", "release", "workflow", wf->id, "restarts", (json_int_t)wf->restarts);
-	SMG_AUTOJSON json_t *nodes = NULL;
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:I,s:s}", "op", "release", "workflow", wf->id, "restarts",
+		(json_int_t)wf->restarts, "migration", migration);
 	size_t i;
 	json_t *v;
 
-	(void)unused;
-	pthread_mutex_lock(&wf->lock);
-	nodes = wf->sources;
-	wf->sources = json_array();
-	pthread_mutex_unlock(&wf->lock);
 	json_array_foreach(nodes, i, v)
 	{
 		SMG_AUTOJSON json_t *reply = NULL;
 		struct smg_err err = {0};
 
-		/* Not kept trying: a copy that is not released goes when its node sees that the job is over. */
 		if (p->ops->call(p->ctx, json_string_value(v), req, PEER_MS, &reply, &err) < 0 && err.code != SMG_ENOENT)
 			smg_warn("%s: %s keeps its copy for now: %s", wf->id, json_string_value(v), err.msg);
 	}
+}
+
+void land_forget_held(struct wf *wf)
+{
+	SMG_AUTOJSON json_t *nodes = NULL;
+	char migration[sizeof(wf->mig.id)];
+
+	pthread_mutex_lock(&wf->lock);
+	memcpy(migration, wf->mig.id, sizeof(migration));
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].state == SMG_SVC_STOPPED && !wf->svc[i].have_copy)
+			add_source(wf, wf->svc[i].copy_at);
+	nodes = wf->sources;
+	wf->sources = json_array();
+	pthread_mutex_unlock(&wf->lock);
+	land_release_at(wf, nodes, migration);
+}
+
+enum { IF_IT_RUNS, IN_ANY_CASE };
+
+static void release_worker(struct wf *wf, size_t when)
+{
+	SMG_AUTOJSON json_t *nodes = NULL;
+	char migration[sizeof(wf->mig.id)] = "";
+
+	pthread_mutex_lock(&wf->lock);
+	/* Else it is on its way again, and says all of it when it is back. */
+	if (when == IN_ANY_CASE || wf->state == SMG_WF_RUNNING) {
+		memcpy(migration, wf->mig.id, sizeof(migration));
+		nodes = wf->sources;
+		wf->sources = json_array();
+	}
+	pthread_mutex_unlock(&wf->lock);
+	land_release_at(wf, nodes, migration);
+}
+
+static void unused_worker(struct wf *wf, size_t i)
+{
+	SMG_AUTOJSON json_t *nodes = NULL;
+	char migration[sizeof(wf->unused_of)];
+
+	(void)i;
+	pthread_mutex_lock(&wf->lock);
+	nodes = json_pack("[s]", wf->unused);
+	memcpy(migration, wf->unused_of, sizeof(migration));
+	pthread_mutex_unlock(&wf->lock);
+	land_release_at(wf, nodes, migration);
+}
+
+void land_room_unused(struct wf *wf, const char *node)
+{
+	snprintf(wf->unused, sizeof(wf->unused), "%s", node);
+	snprintf(wf->unused_of, sizeof(wf->unused_of), "%s", wf->mig.id);
+	wf_worker(wf, unused_worker, 0);
 }
 
 /* The daemon before died between the landing and the release, or in the landing: the former node still keeps its copy. */
@@ -387,9 +573,19 @@ void land_recover(struct wf *wf)
 {
 	if (wf->state != SMG_WF_LANDING && wf->state != SMG_WF_RUNNING)
 		return;
-	add_source(wf, wf->mig.from);
+	note_sources(wf, wf->mig.from);
 	if (wf->state == SMG_WF_RUNNING && json_array_size(wf->sources) && strcmp(wf->mig.state, "failed") != 0)
-		wf_worker(wf, release_worker, 0);
+		wf_worker(wf, release_worker, IF_IT_RUNS);
+}
+
+/* Of one that was not held up by anything but Slurm's own doing. */
+static void learn_landing(struct wf *wf)
+{
+	const struct migration *m = &wf->mig;
+
+	if (m->saved_us > 0 && m->landed_us > m->saved_us && m->landed_us - m->saved_us < LANDING_MAX_US &&
+		!strcmp(m->strategy, smg_strategy_name(SMG_STRATEGY_STREAM)))
+		rates_learn(wf->e, "", wf->e->env.config.node, SMG_PHASE_LAND, 0, m->landed_us - m->saved_us, 1);
 }
 
 void land_done(struct wf *wf)
@@ -400,13 +596,14 @@ void land_done(struct wf *wf)
 	for (size_t i = 0; i < wf->spec->n; i++)
 		failed |= wf->svc[i].kept; /* one that failed for another reason is none of the migration's */
 	m->done_us = smg_now_us();
+	learn_landing(wf);
 	snprintf(m->state, sizeof(m->state), "%s", failed ? "failed" : "done");
 	wf_put_migration(wf);
 	wf_move(wf, SMG_WF_RUNNING);
 	wf_say(wf, NULL, SMG_INFO, "all services run again on %s: %lld moved, %lld to be started again, %.2f s after the signal",
 		m->to, (long long)m->moved, (long long)m->restarted, (double)(m->done_us - m->signal_us) / 1e6);
 	if (!failed)
-		wf_worker(wf, release_worker, 0);
+		wf_worker(wf, release_worker, IF_IT_RUNS);
 }
 
 /* ---- the former node's side ---- */
@@ -414,9 +611,10 @@ void land_done(struct wf *wf)
 static void *save_late(void *arg)
 {
 	struct wf *wf = arg;
+	struct leaving l = {.e = wf->e, .heard_us = smg_now_us()};
 	struct smg_err err = {0};
 
-	if (wf_save(wf, "recover", NULL, smg_now_us(), 0, &err) < 0)
+	if (wf_save(wf, "recover", &l, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);
 	wf_settle_unsavable(wf);
 	wf_drop(wf);
@@ -449,6 +647,34 @@ static int export_now(struct wf *wf, json_t **items, struct smg_err *err)
 	return 0;
 }
 
+/* The state host and Slurm's record may both be behind for a moment. */
+static void note_moved(struct smg_engine *e, const char *workflow, const char *node)
+{
+	struct moved *m;
+
+	pthread_mutex_lock(&e->lock);
+	m = &e->moved[e->n_moved++ % MOVED_MAX];
+	snprintf(m->workflow, sizeof(m->workflow), "%s", workflow);
+	snprintf(m->node, sizeof(m->node), "%s", node);
+	pthread_mutex_unlock(&e->lock);
+}
+
+static bool moved_to(struct smg_engine *e, const char *workflow, char *node, size_t n)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&e->lock);
+	for (unsigned i = 0; i < MOVED_MAX && !found; i++) { /* the latest first */
+		const struct moved *m = &e->moved[(e->n_moved - 1 - i) % MOVED_MAX];
+
+		found = !strcmp(m->workflow, workflow);
+		if (found)
+			snprintf(node, n, "%s", m->node);
+	}
+	pthread_mutex_unlock(&e->lock);
+	return found;
+}
+
 static int claim_ended(struct smg_engine *e, const char *id, json_t **reply, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *rows = NULL;
@@ -467,6 +693,7 @@ static int claim_ended(struct smg_engine *e, const char *id, json_t **reply, str
 
 static int claim_locked(struct wf *wf, const char *from, uint32_t restarts, json_t **reply, struct smg_err *err)
 {
+	SMG_AUTOFREE char *tail = tail_dir(wf);
 	json_t *items = NULL;
 
 	if (wf->ended && wf->state != SMG_WF_SAVED) {
@@ -490,15 +717,20 @@ static int claim_locked(struct wf *wf, const char *from, uint32_t restarts, json
 	if (export_now(wf, &items, err) < 0)
 		return -1;
 	snprintf(wf->claimed_by, sizeof(wf->claimed_by), "%s", from);
-	*reply = json_pack("{s:o}", "items", items);
+	*reply = json_pack("{s:o,s:b}", "items", items, "tail", access(tail, F_OK) == 0);
 	return 0;
 }
 
 int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	struct wf *wf = wf_find(e, json_str(req, "workflow"));
+	char node[64];
 	int rc;
 
+	if (!wf && moved_to(e, json_str(req, "workflow"), node, sizeof(node))) {
+		*reply = json_pack("{s:s}", "moved", node);
+		return 0;
+	}
 	if (!wf)
 		return claim_ended(e, json_str(req, "workflow"), reply, err);
 	pthread_mutex_lock(&wf->lock);
@@ -530,12 +762,15 @@ static struct wf *find_saved(struct smg_engine *e, const json_t *req, struct smg
 	return wf;
 }
 
-int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, char **tree, struct smg_err *err)
+int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
 {
-	struct wf *wf = find_saved(e, req, err);
+	struct wf *wf;
 	SMG_AUTOFREE char *work = NULL;
 	int i, rc = 0;
 
+	if (hold_fetch(e, req, reply, rest))
+		return 0;
+	wf = find_saved(e, req, err);
 	if (!wf)
 		return -1;
 	i = smg_spec_find(wf->spec, json_str(req, "service"));
@@ -544,11 +779,23 @@ int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, char **t
 	} else {
 		work = smg_xasprintf("%s/work", wf->svc[i].dir);
 		smg_rmtree(work, NULL); /* overlayfs' scratch: means nothing elsewhere */
-		*tree = smg_xstrdup(wf->svc[i].dir);
+		rest->tree = smg_xstrdup(wf->svc[i].dir);
 		*reply = json_pack("{s:b}", "ok", 1);
 	}
 	wf_drop(wf);
 	return rc;
+}
+
+int land_fetch_tail(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
+{
+	struct wf *wf = find_saved(e, req, err);
+
+	if (!wf)
+		return -1;
+	rest->tree = tail_dir(wf);
+	*reply = json_pack("{s:b}", "ok", 1);
+	wf_drop(wf);
+	return 0;
 }
 
 void land_drop_copy(struct wf *wf)
@@ -565,19 +812,80 @@ void land_drop_copy(struct wf *wf)
 	smg_job_cgroup_remove(wf->cgroup);
 }
 
-int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+static bool wf_is_here(struct smg_engine *e, const char *id)
 {
-	struct wf *wf = find_saved(e, req, err);
+	struct wf *wf = wf_find(e, id);
+
+	if (wf)
+		wf_drop(wf);
+	return wf != NULL;
+}
+
+static void drop_for(struct wf *wf, const char *node)
+{
+	land_drop_copy(wf);
+	smg_info("%s: is on %s now, the copy here is dropped", wf->id, node);
+	note_moved(wf->e, wf->id, node);
+	land_retire(wf);
+}
+
+/* True: some of what is saved here still is the only copy. */
+static bool drop_outdated(struct wf *wf, const char *from, const json_t *keep)
+{
+	bool left = false;
+
+	for (size_t i = 0; i < wf->spec->n; i++)
+		left = left || (wf->svc[i].have_copy && json_names(keep, wf->spec->services[i].name));
+	for (size_t i = 0; i < wf->spec->n && left; i++) {
+		struct svc *s = &wf->svc[i];
+
+		if (!s->have_copy || json_names(keep, s->spec->name))
+			continue;
+		land_drop_images(wf, i);
+		smg_rmtree(s->dir, NULL);
+		pthread_mutex_lock(&wf->lock);
+		s->have_copy = false;
+		snprintf(s->copy_at, sizeof(s->copy_at), "%s", from);
+		wf_put_svc(wf, i);
+		pthread_mutex_unlock(&wf->lock);
+	}
+	return left;
+}
+
+void land_outdated(struct smg_engine *e, const char *from, const json_t *req)
+{
+	struct wf *wf = wf_find(e, json_str(req, "workflow"));
+	bool old;
 
 	if (!wf)
+		return;
+	pthread_mutex_lock(&wf->lock);
+	old = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended &&
+	      migration_number(json_str(req, "migration")) > wf->migrations;
+	pthread_mutex_unlock(&wf->lock);
+	/* Not to be told to those that keep copies older than this one: they may have the only one of a service that has not
+	 * landed. */
+	if (old && !drop_outdated(wf, from, json_object_get(req, "keep")))
+		drop_for(wf, from);
+	wf_drop(wf);
+}
+
+int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	struct wf *wf;
+
+	if (hold_release(e, json_str(req, "workflow"), json_str(req, "migration")) && !wf_is_here(e, json_str(req, "workflow"))) {
+		*reply = json_pack("{s:b}", "ok", 1);
+		return 0;
+	}
+	wf = find_saved(e, req, err);
+	if (!wf)
 		return -1;
-	land_drop_copy(wf);
 	pthread_mutex_lock(&wf->lock);
 	if (json_array_size(wf->sources)) /* a landing here that was cut short never came to that */
-		wf_worker(wf, release_worker, 0);
+		wf_worker(wf, release_worker, IN_ANY_CASE);
 	pthread_mutex_unlock(&wf->lock);
-	smg_info("%s: runs on %s now, the copy here is dropped", wf->id, wf->claimed_by);
-	land_retire(wf);
+	drop_for(wf, wf->claimed_by);
 	wf_drop(wf);
 	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;

@@ -105,7 +105,10 @@ static void recover_service(struct wf *wf, size_t i)
 		svc_move(wf, i, SMG_SVC_SAVED, "");
 		break;
 	case SMG_SVC_SAVED: /* the daemon before may not have come to that */
-		wf_clean_service(wf, i, true);
+		if (s->have_copy)
+			wf_clean_service(wf, i, true);
+		else
+			stream_commit(wf, i);
 		break;
 	default:
 		break;
@@ -201,12 +204,21 @@ static void recover_one(struct smg_engine *e, const char *id)
 		wf_put_migration(wf);
 		wf_move(wf, SMG_WF_LANDING);
 	}
-	land_recover(wf);
 	pthread_mutex_unlock(&wf->lock);
 	smg_info("%s: taken up again, %s", id, smg_wf_state_name(wf->state));
+	wf_drop(wf);
+}
+
+/* Once all is known that is here. */
+static void go_on(struct wf *wf)
+{
+	pthread_mutex_lock(&wf->lock);
+	if (wf->state == SMG_WF_LANDING) /* cut short, maybe before all that was held here had become the workflow's own */
+		land_take_held(wf);
+	land_recover(wf);
+	pthread_mutex_unlock(&wf->lock);
 	begin_catching_up(wf);
 	conduct_start(wf);
-	wf_drop(wf);
 }
 
 int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
@@ -219,6 +231,12 @@ int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
 		    &rows, err) < 0)
 		return -1;
 	json_array_foreach(rows, i, row) recover_one(e, json_str(row, "id"));
+	hold_recover(e);
+	for (struct wf *wf = wf_next_of_job(e, 0, NULL), *n; wf; wf = n) {
+		go_on(wf);
+		n = wf_next_of_job(e, 0, wf);
+		wf_drop(wf);
+	}
 	keep_sweep(e);
 	return 0;
 }

@@ -18,10 +18,10 @@ static bool is_state_host(const struct smg_engine *e)
 
 int report_ask(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
 {
-	char *tree = NULL;
+	struct smg_peer_rest rest = {0};
 
 	if (is_state_host(e))
-		return smg_engine_peer(e, e->env.config.node, req, reply, &tree, err);
+		return smg_engine_peer(e, e->env.config.node, req, reply, &rest, err);
 	return e->env.peer.ops->call(e->env.peer.ctx, e->env.config.state_host, req, PEER_MS, reply, err);
 }
 
@@ -138,13 +138,15 @@ int report_where(struct smg_engine *e, const json_t *req, json_t **reply, struct
 	if (need_state(e, err) < 0)
 		return -1;
 	if (smg_store_query(e->env.state, "workflows", "id = ?1", id, NULL, NULL, &rows, err) < 0 ||
-		smg_store_query(e->env.state, "migrations", "workflow = ?1 ORDER BY signal_us DESC LIMIT 1", id, NULL, NULL, &moves,
-			err) < 0)
+		smg_store_query(e->env.state, "migrations",
+			"workflow = ?1 ORDER BY CAST(SUBSTR(id, LENGTH(workflow) + 2) AS INTEGER) DESC LIMIT 1", id, NULL, NULL,
+			&moves, err) < 0)
 		return -1;
 	wf = json_array_get(rows, 0);
 	move = json_array_get(moves, 0);
 	/* Until a landing is done the node before keeps its copy. */
-	*reply = json_pack("{s:s,s:s,s:s}", "node", json_str(wf, "node"), "state", json_str(wf, "state"), "before",
+	*reply = json_pack("{s:s,s:s,s:I,s:s}", "node", json_str(wf, "node"), "state", json_str(wf, "state"), "restarts",
+		(json_int_t)json_int(wf, "restarts"), "before",
 		strcmp(json_str(move, "state"), "landing") ? "" : json_str(move, "from_node"));
 	return 0;
 }
@@ -168,6 +170,8 @@ int report_query(struct smg_engine *e, const json_t *req, int64_t uid, json_t **
 
 	if (need_state(e, err) < 0 || query_store(e->env.state, req, uid, &data, err) < 0)
 		return -1;
+	if (!strcmp(json_str(req, "op"), "status"))
+		progress_add(e, data);
 	*reply = json_pack("{s:b,s:o}", "ok", 1, "data", data);
 	return 0;
 }

@@ -155,19 +155,6 @@ static struct wf *start_fresh(struct visit *v, struct smg_spec *spec, struct smg
 	return wf;
 }
 
-static void begin_landing(struct visit *v, struct wf *wf)
-{
-	adopt_caller(v, wf);
-	wf_set_restarts(wf, v->job.restarts);
-	wf_account(wf, &v->job, false);
-	wf->mig.landed_us = smg_now_us();
-	snprintf(wf->mig.to, sizeof(wf->mig.to), "%s", v->e->env.config.node);
-	snprintf(wf->mig.state, sizeof(wf->mig.state), "landing");
-	wf->state = wf->state == SMG_WF_SAVED ? SMG_WF_LANDING : wf->state;
-	wf_put_all(wf);
-	wf_phase(wf, "*", "pending", 1, wf->mig.saved_us, wf->mig.landed_us, 0, NULL);
-}
-
 /* What the file says now against what was started: the first one counts, and the user should know. */
 static bool spec_differs(const struct wf *wf, struct smg_spec *spec)
 {
@@ -177,11 +164,46 @@ static bool spec_differs(const struct wf *wf, struct smg_spec *spec)
 	return strcmp(text, wf->spec_text) != 0;
 }
 
+/* Also what was told at the save: the script may have been ended before. */
+static void tell_unsaved(struct wf *wf)
+{
+	for (size_t i = 0; i < wf->spec->n; i++) {
+		const struct svc *s = &wf->svc[i];
+
+		if (s->message[0] && s->state == SMG_SVC_PENDING)
+			wf_say(wf, s->spec->name, SMG_WARN, "service %s is started again, it could not be saved: %s", s->spec->name,
+				s->message);
+		else if (s->message[0] && s->state == SMG_SVC_FAILED && !s->kept)
+			wf_say(wf, s->spec->name, SMG_WARN, "service %s counts as failed (x-migrate.fallback: fail): %s",
+				s->spec->name, s->message);
+	}
+}
+
 static void welcome(struct visit *v, struct wf *wf, struct smg_spec *spec)
 {
 	if (spec_differs(wf, spec))
 		wf_say(wf, NULL, SMG_WARN, "the workflow file has changed since this job first started; it goes on as it was then");
 	wf_say(wf, NULL, SMG_INFO, "resuming on %s what was saved on %s", v->e->env.config.node, wf->mig.from);
+	tell_unsaved(wf);
+}
+
+static struct client *begin_landing(struct visit *v, struct wf *wf, struct smg_spec *spec)
+{
+	struct client *c;
+
+	adopt_caller(v, wf);
+	wf_set_restarts(wf, v->job.restarts);
+	wf_account(wf, &v->job, false);
+	wf->mig.landed_us = smg_now_us();
+	snprintf(wf->mig.to, sizeof(wf->mig.to), "%s", v->e->env.config.node);
+	snprintf(wf->mig.state, sizeof(wf->mig.state), "landing");
+	wf->state = wf->state == SMG_WF_SAVED ? SMG_WF_LANDING : wf->state;
+	wf_put_all(wf); /* first: a daemon after us is to know whose the files are that are moved now */
+	wf_phase(wf, "*", "pending", 1, wf->mig.saved_us, wf->mig.landed_us, 0, NULL);
+	c = attach(wf, v->conn);
+	welcome(v, wf, spec);
+	land_take_held(wf);
+	return c;
 }
 
 enum got { GOT_IT, GOT_ENDED, TRY_AGAIN, REFUSED };
@@ -208,9 +230,7 @@ static enum got take_local(
 		*c = attach(wf, v->conn);
 		wf_wake(wf);
 	} else if (wf->state == SMG_WF_SAVED && !wf->saving) {
-		begin_landing(v, wf);
-		*c = attach(wf, v->conn);
-		welcome(v, wf, spec);
+		*c = begin_landing(v, wf, spec);
 	} else if (!wf->saving) { /* its end here was missed and it never stopped: it is in its job again as it is */
 		adopt_caller(v, wf);
 		wf_set_restarts(wf, v->job.restarts);
@@ -245,9 +265,7 @@ static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, 
 		smg_fail(err, SMG_EBUSY, "another `smigrate run` of this job is bringing the workflow back");
 		return TRY_AGAIN;
 	}
-	begin_landing(v, wf);
-	*c = attach(wf, v->conn);
-	welcome(v, wf, spec);
+	*c = begin_landing(v, wf, spec);
 	pthread_mutex_unlock(&wf->lock);
 	conduct_start(wf);
 	engine_note_node(v->e, &v->job);

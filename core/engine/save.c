@@ -1,18 +1,16 @@
 /*
  * Slurm takes the node: freeze the services (those that depend on others first, so that none sees a dependency vanish), dump them
- * side by side, hand the job back to Slurm, and have it start again at once. Each phase is a row.
+ * side by side, as planned: into the memory of the next node, or to the disk. Each phase is a row.
  */
 #include "engine/internal.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define PROBE_WAIT_US 5000000 /* a healthcheck under way may end by itself for so long: CRIU cannot dump it */
-#define EPILOG_WAIT_MS 60000
-#define START_TRIES 300 /* looks for PENDING, PENDING_POLL_MS apart */
-#define PENDING_POLL_MS 100
+#define STREAM_TRIES 2
+#define LOOK_US 20000
 
 /* ---- freeze ---- */
 
@@ -106,7 +104,15 @@ static void save_done(struct wf *wf, size_t i, int64_t bytes)
 	svc_move(wf, i, SMG_SVC_SAVED, "");
 }
 
-static void dump_worker(struct wf *wf, size_t i)
+static void not_saved(struct wf *wf, size_t i, const struct smg_err *err)
+{
+	if (wf->svc[i].ended_early || err->code == SMG_ENOENT) /* it ended by itself while it was being saved */
+		svc_move(wf, i, SMG_SVC_RUNNING, "");
+	else
+		cannot_save(wf, i, err->msg);
+}
+
+void save_to_disk(struct wf *wf, size_t i)
 {
 	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct svc *s = &wf->svc[i];
@@ -126,38 +132,208 @@ static void dump_worker(struct wf *wf, size_t i)
 		pthread_mutex_unlock(&wf->lock);
 	}
 	pthread_mutex_lock(&wf->lock);
+	crowd_change(&wf->dumping, -1);
 	if (rc == 0) {
 		save_done(wf, i, bytes);
 		/* Not before it is written down: what is cleaned up here tells a daemon that comes after us of the dump. */
 		pthread_mutex_unlock(&wf->lock);
 		wf_clean_service(wf, i, true);
 		pthread_mutex_lock(&wf->lock);
-	} else if (s->ended_early || err.code == SMG_ENOENT) { /* it ended by itself while it was being saved */
-		svc_move(wf, i, SMG_SVC_RUNNING, "");
 	} else {
-		cannot_save(wf, i, err.msg);
+		not_saved(wf, i, &err);
 	}
 	svc_worker_done(wf, i);
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);
 }
 
-static void dump_all(struct wf *wf)
+/* ---- stream ---- */
+
+static void streamed(struct wf *wf, size_t i, int64_t bytes)
 {
-	int limit = wf->e->env.config.dump_parallel ? wf->e->env.config.dump_parallel : wf->e->cores;
+	struct svc *s = &wf->svc[i];
 
-	for (size_t k = wf->spec->n; k-- > 0;) {
-		size_t i = wf->dag.order[k];
+	s->have_copy = false;
+	snprintf(s->copy_at, sizeof(s->copy_at), "%s", wf->target.node);
+	s->image_bytes = bytes;
+	s->ended_early = false;
+	svc_move(wf, i, SMG_SVC_SAVED, ""); /* durable from here on: it is the target's */
+}
 
-		while (wf->workers >= limit)
-			wf_wait(wf, smg_steady_us() + 1000000);
+struct measured {
+	int64_t took_us;
+	double at_once;
+};
+
+/* Twice, the second time without references to what may have been lost with the first. */
+static int stream_tries(struct wf *wf, size_t i, int64_t *bytes, struct measured *m, struct smg_err *err)
+{
+	struct svc *s = &wf->svc[i];
+	int rc = -1;
+
+	for (int n = 1; n <= STREAM_TRIES && rc < 0; n++) {
+		int64_t t0 = smg_now_us(), began = smg_steady_us();
+		double crowd;
+
+		pthread_mutex_lock(&wf->lock);
+		crowd_change(&wf->dumping, 0);
+		crowd = wf->dumping.integral;
+		pthread_mutex_unlock(&wf->lock);
+		rc = stream_service(wf, i, n == 1, bytes, err);
+		pthread_mutex_lock(&wf->lock);
+		wf->mig.wire += (int64_t)atomic_load(&s->sent.wire);
+		m->took_us = smg_steady_us() - began;
+		m->at_once = crowd_mean(&wf->dumping, crowd, m->took_us);
+		wf_phase(wf, s->spec->name, "stream", n, t0, smg_now_us(), rc < 0 ? atomic_load(&s->sent.wire) : *bytes,
+			rc < 0 ? err->msg : NULL);
+		if (rc < 0 && !s->ended_early && err->code != SMG_ENOENT)
+			wf_say(wf, s->spec->name, SMG_WARN, "service %s could not be streamed to %s: %s", s->spec->name,
+				wf->target.node, err->msg);
+		pthread_mutex_unlock(&wf->lock);
+		if (rc < 0 && (s->ended_early || (err->code != SMG_EPROTO && err->code != SMG_EAGAIN)))
+			break;
+	}
+	return rc;
+}
+
+/* What cannot be streamed is saved here, if the container is what it was. */
+static void stream_worker(struct wf *wf, size_t i)
+{
+	struct svc *s = &wf->svc[i];
+	struct smg_err err = {0};
+	int64_t bytes = 0;
+	struct measured m;
+	int rc = stream_tries(wf, i, &bytes, &m, &err);
+
+	if (rc < 0 && !s->ended_early && err.code != SMG_ENOENT && err.code != SMG_EUNSUP)
+		return save_to_disk(wf, i);
+	pthread_mutex_lock(&wf->lock);
+	crowd_change(&wf->dumping, -1);
+	if (rc == 0) {
+		streamed(wf, i, bytes);
+		pthread_mutex_unlock(&wf->lock);
+		stream_commit(wf, i);
+		rates_learn(wf->e, wf->e->env.config.node, s->copy_at, SMG_PHASE_STREAM, bytes, m.took_us, m.at_once);
+		pthread_mutex_lock(&wf->lock);
+	} else {
+		not_saved(wf, i, &err);
+	}
+	svc_worker_done(wf, i);
+	wf_wake(wf);
+	pthread_mutex_unlock(&wf->lock);
+}
+
+/* ---- all of them ---- */
+
+/* Seconds until the rest is safe, going by what has flowed so far. Under the lock. */
+static double seconds_left(const struct wf *wf)
+{
+	double left = 0, sent = 0, took = (double)(smg_now_us() - wf->mig.signal_us) / 1e6;
+
+	for (size_t i = 0; i < wf->spec->n; i++) {
+		const struct svc *s = &wf->svc[i];
+		double done = (double)atomic_load(&s->sent.memory);
+
+		sent += done;
+		left += s->state == SMG_SVC_FROZEN && (double)s->memory > done ? (double)s->memory - done : 0;
+	}
+	return sent > 0 ? left * took / sent : 1e9;
+}
+
+/*
+ * While memory flows, Slurm may begin to take the job off the node, which costs it a second or two: its epilog holds the node
+ * until all are safe, and the two take place at one time. Not before a first dump has come so far, nor after one has failed: what
+ * cannot be saved is to have the rest of its grace. Not while more is left than an epilog waits for.
+ */
+static void give_back_early(struct wf *wf, struct leaving *l)
+{
+	bool flows = false;
+
+	if (!l->requeue || l->given || !wf->target.ready || l->many)
+		return;
+	for (size_t i = 0; i < wf->spec->n; i++) {
+		const struct svc *s = &wf->svc[i];
+
+		if (s->unsavable)
+			return;
+		flows = flows || atomic_load(&s->sent.memory);
+	}
+	if (!flows || seconds_left(wf) > wf->e->env.config.hold_max_s / 3.0)
+		return;
+	pthread_mutex_unlock(&wf->lock);
+	give_job_back(l);
+	pthread_mutex_lock(&wf->lock);
+}
+
+/* The order and how many at one time: as planned, or, where no plan could be made, the dependants first and one a core. */
+struct turn {
+	size_t *order, n, limit;
+};
+
+static double deadline_of(const struct wf *wf, const struct leaving *l)
+{
+	if (!wf->mig.deadline_us)
+		return l->info ? wf->e->env.config.hold_max_s : 0; /* the epilog waits for so long */
+	return (double)(wf->mig.deadline_us - smg_now_us()) / 1e6 + wf->e->env.config.hold_max_s;
+}
+
+/* Where the network is too slow for the time there is, the disk; the room at the target is given back. */
+static void heed(struct wf *wf, const struct route *r)
+{
+	struct migration *m = &wf->mig;
+
+	if (r->plan.late || (wf->target.ready && r->plan.way == SMG_WAY_DISK))
+		wf_say(wf, NULL, SMG_WARN, "%s", r->plan.why);
+	if (wf->target.ready && r->plan.way == SMG_WAY_DISK) {
+		stream_call_off(wf);
+		return;
+	}
+	m->predicted_us = wf->target.ready ? smg_now_us() - m->signal_us + (int64_t)(r->plan.total_s * 1e6) : 0;
+	wf_put_migration(wf);
+}
+
+static void plan_turns(struct wf *wf, const struct leaving *l, struct turn *t)
+{
+	int limit = wf->e->env.config.dump_parallel;
+	struct smg_err err = {0};
+	struct route r;
+
+	t->order = smg_xcalloc(wf->spec->n, sizeof(size_t));
+	t->limit = limit ? (size_t)limit : (size_t)wf->e->cores;
+	t->n = 0;
+	if (plan_make(wf, &wf->target, deadline_of(wf, l), &r, &err) == 0) {
+		for (; t->n < r.plan.n; t->n++)
+			t->order[t->n] = r.back[r.plan.order[t->n]];
+		t->limit = limit ? (size_t)limit : r.plan.stream_limit;
+		heed(wf, &r);
+		route_free(&r);
+		return;
+	}
+	if (err.code != SMG_ENOENT)
+		smg_warn("%s: no plan: %s", wf->id, err.msg);
+	for (size_t k = wf->spec->n; k-- > 0;)
+		t->order[t->n++] = wf->dag.order[k];
+}
+
+static void dump_all(struct wf *wf, struct leaving *l, const struct turn *t)
+{
+	for (size_t k = 0; k < t->n; k++) {
+		size_t i = t->order[k];
+
+		while (wf->dumping.n >= (int)t->limit) {
+			give_back_early(wf, l);
+			wf_wait(wf, smg_steady_us() + LOOK_US);
+		}
 		if (wf->svc[i].state != SMG_SVC_FROZEN)
 			continue;
 		wf->svc[i].busy = true;
-		wf_worker(wf, dump_worker, i);
+		crowd_change(&wf->dumping, 1);
+		wf_worker(wf, wf->target.ready ? stream_worker : save_to_disk, i);
 	}
-	while (any_busy(wf, false))
-		wf_wait(wf, smg_steady_us() + 1000000);
+	while (any_busy(wf, false)) {
+		give_back_early(wf, l);
+		wf_wait(wf, smg_steady_us() + LOOK_US);
+	}
 }
 
 /* ---- the whole ---- */
@@ -173,6 +349,7 @@ static void new_migration(struct wf *wf, const char *cause, int64_t signal_us, i
 	snprintf(m->from, sizeof(m->from), "%s", wf->e->env.config.node);
 	m->signal_us = signal_us;
 	m->deadline_us = deadline_us;
+	snprintf(m->strategy, sizeof(m->strategy), "%s", smg_strategy_name(wf->spec->strategy));
 	wf_put(wf);
 	wf_put_migration(wf);
 }
@@ -200,42 +377,61 @@ static bool is_old_news(const struct wf *wf, const struct smg_job *job)
 	return wf->restarts >= job->restarts + (job->state == SMG_JOB_RUNNING && job->preempted ? 1 : 0);
 }
 
-int wf_save(
-	struct wf *wf, const char *cause, const struct smg_job *job, int64_t signal_us, int64_t deadline_us, struct smg_err *err)
+static int may_save(struct wf *wf, const struct leaving *l, struct smg_err *err)
 {
-	pthread_mutex_lock(&wf->lock);
-	if (wf->saving || wf->ended || (wf->state != SMG_WF_RUNNING && wf->state != SMG_WF_LANDING)) {
-		int rc = smg_fail(
+	if (wf->saving || wf->ended || (wf->state != SMG_WF_RUNNING && wf->state != SMG_WF_LANDING))
+		return smg_fail(
 			err, SMG_EBUSY, "workflow %s is %s", wf->id, wf->saving ? "being saved" : smg_wf_state_name(wf->state));
+	if (is_old_news(wf, l->info))
+		return smg_fail(err, SMG_EBUSY, "workflow %s is in a later run of its job", wf->id);
+	return 0;
+}
 
-		pthread_mutex_unlock(&wf->lock);
-		return rc;
-	}
-	if (is_old_news(wf, job)) {
-		int rc = smg_fail(err, SMG_EBUSY, "workflow %s is in a later run of its job", wf->id);
+static void save_over(struct wf *wf)
+{
+	struct migration *m = &wf->mig;
 
-		pthread_mutex_unlock(&wf->lock);
-		return rc;
-	}
-	wf->saving = true;
-	if (job)
-		wf_account(wf, job, true);
-	wf_move(wf, SMG_WF_SAVING);
-	new_migration(wf, cause, signal_us, deadline_us);
-	wf_say(wf, NULL, SMG_INFO, "the node is taken away (%s): saving the services", cause);
-	wait_quiet(wf);
-	freeze_all(wf);
-	dump_all(wf);
 	count_saved(wf);
-	wf->mig.saved_us = smg_now_us();
-	snprintf(wf->mig.state, sizeof(wf->mig.state), "saved");
+	m->saved_us = smg_now_us();
+	snprintf(m->state, sizeof(m->state), "saved");
 	wf_put_migration(wf);
 	wf_move(wf, SMG_WF_SAVED);
 	wf->saving = false;
-	wf_say(wf, NULL, SMG_INFO, "saved %lld services, %.1f MB, %.2f s after the signal", (long long)wf->mig.moved,
-		(double)wf->mig.bytes / 1e6, (double)(wf->mig.saved_us - signal_us) / 1e6);
+	wf_say(wf, NULL, SMG_INFO, "saved %lld services, %.1f MB, %.2f s after the signal%s%s", (long long)m->moved,
+		(double)m->bytes / 1e6, (double)(m->saved_us - m->signal_us) / 1e6,
+		wf->target.ready ? wf->target.in_memory ? ", in the memory of " : ", on the disk of " : "", wf->target.node);
+	stream_close(wf);
 	client_push(wf, json_pack("{s:b}", "moved", 1));
 	wf_wake(wf);
+}
+
+int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err *err)
+{
+	struct turn t;
+
+	pthread_mutex_lock(&wf->lock);
+	if (may_save(wf, l, err) < 0) {
+		pthread_mutex_unlock(&wf->lock);
+		return -1;
+	}
+	wf->saving = true;
+	if (l->info)
+		wf_account(wf, l->info, true);
+	wf_move(wf, SMG_WF_SAVING);
+	new_migration(wf, cause, l->heard_us, l->deadline_us);
+	wf_say(wf, NULL, SMG_INFO, "the node is taken away (%s): saving the services", cause);
+	wait_quiet(wf);
+	pthread_mutex_unlock(&wf->lock);
+	stream_aim(wf, l);
+	pthread_mutex_lock(&wf->lock);
+	plan_turns(wf, l, &t); /* while all still run */
+	freeze_all(wf);
+	if (wf->spec->strategy == SMG_STRATEGY_STREAM)
+		dump_all(wf, l, &t);
+	else
+		baseline_save(wf);
+	free(t.order);
+	save_over(wf);
 	pthread_mutex_unlock(&wf->lock);
 	return 0;
 }
@@ -268,218 +464,4 @@ void wf_settle_unsavable(struct wf *wf)
 		}
 	}
 	pthread_mutex_unlock(&wf->lock);
-}
-
-/* ---- the job and its time ---- */
-
-/* Minutes that Slurm is to give the job now; 0: it has no limit. Rounded up: Slurm counts whole minutes. */
-static int64_t minutes_left(const struct wf *wf)
-{
-	int64_t left = wf->limit_s - wf->used_s;
-
-	if (wf->limit_s <= 0)
-		return 0;
-	return left <= 60 ? 1 : (left + 59) / 60;
-}
-
-void wf_account(struct wf *wf, const struct smg_job *job, bool leaving)
-{
-	/* Not what we left it at: somebody who may has changed the limit since, and that holds. */
-	if (job->limit_min < 0)
-		wf->limit_s = 0;
-	else if (job->limit_min != minutes_left(wf))
-		wf->limit_s = wf->used_s + job->limit_min * 60;
-	if (leaving)
-		wf->used_s += job->run_s;
-}
-
-struct follow {
-	struct smg_engine *e;
-	uint32_t job;
-	uint32_t priority; /* before the requeue; 0: somebody held the job, and that stays */
-	bool off;	   /* its epilog here is over */
-};
-
-static void note_requeued(struct smg_engine *e, uint32_t job, int64_t t)
-{
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
-		pthread_mutex_lock(&wf->lock);
-		wf->mig.requeued_us = t;
-		wf_put_migration(wf);
-		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
-}
-
-static int64_t job_minutes(struct smg_engine *e, uint32_t job)
-{
-	struct wf *wf = wf_next_of_job(e, job, NULL);
-	int64_t m = 0;
-
-	if (wf) {
-		pthread_mutex_lock(&wf->lock);
-		m = minutes_left(wf);
-		pthread_mutex_unlock(&wf->lock);
-		wf_drop(wf);
-	}
-	return m;
-}
-
-/* The job is COMPLETING, then PENDING with a start two minutes off: an update counts only once it is exactly PENDING (FACTS). */
-static void start_when_pending(struct follow f)
-{
-	struct smg_slurm *sl = &f.e->env.slurm;
-	struct smg_err err = {0};
-	struct smg_job job;
-
-	if (!f.off)
-		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
-	for (int n = 0; n < START_TRIES; n++) {
-		if (!engine_pause(f.e, PENDING_POLL_MS))
-			return;
-		if (sl->ops->job(sl->ctx, f.job, &job, &err) < 0) {
-			if (err.code == SMG_ENOENT)
-				return;
-			continue;
-		}
-		if (job.state != SMG_JOB_PENDING && !job.requeuing && !job.completing)
-			return; /* cancelled, or running again already */
-		if (job.state != SMG_JOB_PENDING || job.completing || job.requeuing)
-			continue;
-		mark_wait_next_second(f.e, f.job);
-		if (job.held_by_limit && f.priority && sl->ops->unhold(sl->ctx, f.job, f.priority, &err) < 0)
-			smg_warn("job %u: %s", f.job, err.msg);
-		if (sl->ops->start_now(sl->ctx, f.job, job_minutes(f.e, f.job), &err) == 0) {
-			note_requeued(f.e, f.job, smg_now_us());
-			smg_info("job %u: pending with its services saved; asked Slurm to start it now%s", f.job,
-				job.held ? " (it is held)" : "");
-			return;
-		}
-		if (err.code != SMG_EBUSY && err.code != SMG_EAGAIN)
-			break;
-	}
-	smg_warn("job %u: could not have it started at once (%s): Slurm starts it in its own time", f.job, err.msg);
-}
-
-static void *follow_main(void *arg)
-{
-	struct follow f = *(struct follow *)arg;
-
-	free(arg);
-	start_when_pending(f);
-	mark_follow(f.e, f.job, false);
-	return NULL;
-}
-
-void job_follow(struct smg_engine *e, const struct smg_job *info)
-{
-	struct follow *f;
-
-	if (!mark_follow(e, info->id, true))
-		return;
-	f = smg_xcalloc(1, sizeof(*f));
-	*f = (struct follow){e, info->id, info->priority, info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing};
-	engine_thread(e, follow_main, f);
-}
-
-/* `exec smigrate run`: the client is the batch script itself, its parent Slurm's own process. Then it needs only be told. */
-static bool is_the_script(const struct wf *wf)
-{
-	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/stat", (int)wf->owner.client), *text = NULL;
-	char parent[64];
-	struct stat st;
-	const char *p;
-	int ppid = 0;
-
-	if (!smg_proc_alive(wf->owner.client, wf->owner.client_start) || smg_read_file(path, 4096, &text, NULL, NULL) < 0)
-		return false;
-	p = strrchr(text, ')');
-	if (!p || sscanf(p + 1, " %*c %d", &ppid) != 1)
-		return false;
-	snprintf(parent, sizeof(parent), "/proc/%d", ppid);
-	return ppid > 1 && stat(parent, &st) == 0 && st.st_uid == 0;
-}
-
-static bool script_is_ours(struct smg_engine *e, uint32_t job)
-{
-	struct wf *wf = wf_next_of_job(e, job, NULL);
-	bool yes = false;
-
-	if (wf) {
-		pthread_mutex_lock(&wf->lock);
-		yes = wf->client && is_the_script(wf);
-		pthread_mutex_unlock(&wf->lock);
-		wf_drop(wf);
-	}
-	return yes;
-}
-
-static void tell_clients(struct smg_engine *e, uint32_t job, bool now)
-{
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
-		pthread_mutex_lock(&wf->lock);
-		client_push(wf, json_pack("{s:b,s:b}", "end", 1, "now", now));
-		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
-}
-
-/*
- * The services are safe, the grace need not be waited for. Where Slurm requeues a preempted job whose script ends, we end the
- * script: a requeue of ours inside the grace would leave slurmctld's mark "preempted in its grace" on the job (its bit
- * GRACE_PREEMPT is cleared only where a batch script completes, 22.05 to 26.05), and the finished job would be requeued once more
- * at its very end.
- */
-static void give_job_back(struct smg_engine *e, const struct smg_job *info)
-{
-	struct smg_slurm *sl = &e->env.slurm;
-	struct smg_err err = {0};
-	bool by_itself = false;
-
-	if (sl->ops->requeues_in_grace(sl->ctx, info, &by_itself, &err) < 0)
-		smg_warn("job %u: %s", info->id, err.msg);
-	if (by_itself && script_is_ours(e, info->id))
-		tell_clients(e, info->id, true);
-	else if (by_itself ? sl->ops->end_script(sl->ctx, info->id, &err) : sl->ops->requeue(sl->ctx, info->id, &err))
-		smg_warn("job %u: %s: Slurm requeues it at the end of the grace", info->id, err.msg);
-	else
-		tell_clients(e, info->id, false);
-}
-
-/* In this very run, by a daemon that came no further. */
-static bool is_saved(struct wf *wf, const struct smg_job *info)
-{
-	bool yes;
-
-	pthread_mutex_lock(&wf->lock);
-	yes = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && wf->restarts == info->restarts;
-	pthread_mutex_unlock(&wf->lock);
-	return yes;
-}
-
-void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct smg_job *info, int64_t heard_us)
-{
-	struct smg_err err = {0};
-	int saved = 0;
-
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
-		if (wf_save(wf, requeue ? "preempt" : "requeue", info, heard_us, requeue ? (int64_t)info->end * 1000000 : 0,
-			    &err) == 0 ||
-			(requeue && is_saved(wf, info)))
-			saved++;
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
-	if (!saved)
-		return;
-	if (requeue)
-		give_job_back(e, info);
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
-		wf_settle_unsavable(wf);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
-	job_follow(e, info);
 }

@@ -62,6 +62,7 @@ static void wf_free(struct wf *wf)
 	smg_close_p(&wf->out_fd);
 	smg_close_p(&wf->err_fd);
 	json_decref(wf->sources);
+	free(wf->restore_order);
 	free(wf->svc);
 	free(wf->dir);
 	free(wf->spec_text);
@@ -214,8 +215,8 @@ static void svc_from_row(struct wf *wf, const json_t *r)
 
 static void mig_from_row(struct migration *m, const json_t *r)
 {
-	if (json_int(r, "signal_us") < m->signal_us)
-		return; /* only the latest matters */
+	if (migration_number(json_str(r, "id")) < migration_number(m->id))
+		return; /* only the latest matters, and the clock may have been set back since */
 	snprintf(m->id, sizeof(m->id), "%s", json_str(r, "id"));
 	snprintf(m->cause, sizeof(m->cause), "%s", json_str(r, "cause"));
 	snprintf(m->state, sizeof(m->state), "%s", json_str(r, "state"));
@@ -231,6 +232,9 @@ static void mig_from_row(struct migration *m, const json_t *r)
 	m->moved = json_int(r, "moved");
 	m->restarted = json_int(r, "restarted");
 	m->bytes = json_int(r, "bytes");
+	snprintf(m->strategy, sizeof(m->strategy), "%s", json_str(r, "strategy"));
+	m->predicted_us = json_int(r, "predicted_us");
+	m->wire = json_int(r, "wire");
 }
 
 static void wf_from_row(struct wf *wf, const json_t *r)
@@ -376,6 +380,9 @@ void wf_put_migration(struct wf *wf)
 		.restarted = m->restarted,
 		.bytes = m->bytes,
 		.error = m->error,
+		.strategy = m->strategy,
+		.predicted_us = m->predicted_us,
+		.wire = m->wire,
 	};
 	struct smg_err err = {0};
 

@@ -93,6 +93,7 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 	copy(out->partition, sizeof(out->partition), j->partition);
 	copy(out->batch_host, sizeof(out->batch_host), j->batch_host);
 	copy(out->nodes, sizeof(out->nodes), j->nodes);
+	copy(out->req_nodes, sizeof(out->req_nodes), j->req_nodes);
 	copy(out->admin_comment, sizeof(out->admin_comment), j->admin_comment);
 }
 
@@ -207,17 +208,147 @@ static int update(job_desc_msg_t *d, const char *what, struct smg_err *err)
 	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : fail_slurm(err, what);
 }
 
-static int real_start_now(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err)
+static int real_start_now(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err)
 {
+	SMG_AUTOFREE char *nodes = smg_xstrdup(start->nodes), *comment = smg_xstrdup(start->comment);
 	job_desc_msg_t d;
 
 	(void)ctx;
 	slurm_init_job_desc_msg(&d);
 	d.job_id = id;
 	d.begin_time = time(NULL);
-	if (limit_min >= 1)
-		d.time_limit = (uint32_t)limit_min;
+	if (start->limit_min >= 1)
+		d.time_limit = (uint32_t)start->limit_min;
+	d.req_nodes = nodes;
+	d.admin_comment = comment;
 	return update(&d, "cannot have the job start now", err);
+}
+
+/* ---- where it could start ---- */
+
+#define HIGHEST_PRIORITY (NO_VAL - 1)
+
+/* Exported by libslurm and named in slurm.h as what frees the answer, but declared nowhere. */
+extern void slurm_free_will_run_response_msg(will_run_response_msg_t *msg);
+
+/* slurmctld answers nothing about an existing job's id: a job like it is described anew. Strings stay the record's. */
+static void describe(slurm_job_info_t *j, job_desc_msg_t *d)
+{
+	slurm_init_job_desc_msg(d);
+	d->user_id = j->user_id;
+	d->group_id = j->group_id;
+	d->name = j->name;
+	d->account = j->account;
+	d->partition = j->partition;
+	d->qos = j->qos;
+	d->reservation = j->resv_name;
+	d->features = j->features;
+	d->licenses = j->licenses;
+	d->network = j->network;
+	d->work_dir = j->work_dir;
+	d->req_nodes = j->req_nodes && *j->req_nodes ? j->req_nodes : NULL;
+	d->tres_per_job = j->tres_per_job;
+	d->tres_per_node = j->tres_per_node;
+	d->tres_per_socket = j->tres_per_socket;
+	d->tres_per_task = j->tres_per_task;
+	d->cpus_per_tres = j->cpus_per_tres;
+	d->mem_per_tres = j->mem_per_tres;
+	d->min_nodes = d->max_nodes = 1;
+	d->min_cpus = j->num_cpus;
+	d->num_tasks = j->num_tasks;
+	d->cpus_per_task = j->cpus_per_task;
+	d->ntasks_per_node = j->ntasks_per_node;
+	d->pn_min_cpus = j->pn_min_cpus;
+	d->pn_min_memory = j->pn_min_memory;
+	d->pn_min_tmp_disk = j->pn_min_tmp_disk;
+	d->shared = j->shared;
+	d->contiguous = j->contiguous;
+	d->time_limit = j->time_limit;
+	/* Else slurmctld adds to the answer what the pending jobs of the partition before this one will use, wherever they may run;
+	 * the job itself is among them once it is being requeued. */
+	d->priority = HIGHEST_PRIORITY;
+}
+
+static int ask_will_run(job_desc_msg_t *d, char *node, size_t n, struct smg_err *err)
+{
+	will_run_response_msg_t *r = NULL;
+	int rc = 0;
+
+	if (slurm_job_will_run2(d, &r) != SLURM_SUCCESS || !r)
+		return smg_fail(err, SMG_EBUSY, "Slurm names no node where it could start: %s", slurm_strerror(errno));
+	if (r->preemptee_job_id)
+		rc = smg_fail(err, SMG_EBUSY, "it could start only by preempting others");
+	else if (r->start_time > time(NULL) + 1)
+		rc = smg_fail(err, SMG_EBUSY, "it could start in %ld s only", (long)(r->start_time - time(NULL)));
+	else if (!r->node_list || !*r->node_list || strpbrk(r->node_list, ",["))
+		rc = smg_fail(err, SMG_EBUSY, "Slurm names no single node for it");
+	else
+		copy(node, n, r->node_list);
+	slurm_free_will_run_response_msg(r);
+	return rc;
+}
+
+static int real_could_start(
+	void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err)
+{
+	job_info_msg_t *msg = NULL;
+	int rc = -1;
+
+	(void)ctx;
+	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask Slurm about the job");
+	smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
+	for (uint32_t i = 0; i < msg->record_count; i++) {
+		slurm_job_info_t *j = &msg->job_array[i];
+		SMG_AUTOFREE char *without = NULL;
+		job_desc_msg_t d;
+
+		if (j->job_id != id)
+			continue;
+		describe(j, &d);
+		without = j->exc_nodes && *j->exc_nodes ? smg_xasprintf("%s,%s", j->exc_nodes, not_on) : smg_xstrdup(not_on);
+		d.exc_nodes = without;
+		if (limit_min >= 1)
+			d.time_limit = (uint32_t)limit_min;
+		rc = ask_will_run(&d, node, n, err);
+	}
+	slurm_free_job_info_msg(msg);
+	return rc;
+}
+
+/* MiB given to jobs. */
+static uint64_t given_memory(const node_info_t *ni)
+{
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
+	return ni->alloc_memory;
+#else
+	uint64_t mb = 0;
+
+	slurm_get_select_nodeinfo(ni->select_nodeinfo, SELECT_NODEDATA_MEM_ALLOC, NODE_STATE_ALLOCATED, &mb);
+	return mb;
+#endif
+}
+
+static int real_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg_err *err)
+{
+	node_info_msg_t *msg = NULL;
+	SMG_AUTOFREE char *name = smg_xstrdup(node);
+	const node_info_t *ni;
+	uint64_t given;
+
+	(void)ctx;
+	if (slurm_load_node_single(&msg, name, SHOW_ALL) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask Slurm about a node");
+	if (msg->record_count < 1 || !msg->node_array[0].name) {
+		slurm_free_node_info_msg(msg);
+		return smg_fail(err, SMG_ENOENT, "Slurm knows no node %s", node);
+	}
+	ni = &msg->node_array[0];
+	given = given_memory(ni);
+	/* RealMemory is 1 where the site has not set it. */
+	*bytes = ni->real_memory <= 1 ? -1 : ni->real_memory > given ? (int64_t)(ni->real_memory - given) << 20 : 0;
+	slurm_free_node_info_msg(msg);
+	return 0;
 }
 
 /* `scontrol release`, then the priority: Slurm takes no other value for a held job, and release forgets an admin's. */
@@ -297,6 +428,8 @@ static const struct smg_slurm_ops real_ops = {
 	.unhold = real_unhold,
 	.requeue = real_requeue,
 	.start_now = real_start_now,
+	.could_start = real_could_start,
+	.unallocated = real_unallocated,
 	.comment = real_comment,
 	.node_down = real_node_down,
 	.epilog_timeout = real_epilog_timeout,

@@ -44,7 +44,15 @@ struct smg_job {
 	uint32_t n_nodes;
 	bool het;
 	char user[64], name[128], partition[64], batch_host[64], nodes[512];
+	char req_nodes[512];	  /* ReqNodeList: the user's, or ours while a comment of ours says so */
 	char admin_comment[2048]; /* the site's, with our own "[smigrate node=N]" in it: where the job's images lie */
+};
+
+/* What a pending job is given so that it starts; NULL, or 0, leaves a thing as it is. */
+struct smg_start {
+	int64_t limit_min;   /* TimeLimit */
+	const char *nodes;   /* ReqNodeList; "": none */
+	const char *comment; /* AdminComment */
 };
 
 struct smg_slurm {
@@ -68,9 +76,18 @@ struct smg_slurm_ops {
 	int (*unhold)(void *ctx, uint32_t id, uint32_t priority, struct smg_err *err);
 	/* Takes the running job off its node; it goes COMPLETING, then PENDING with its id kept. SMG_EBUSY: in no state for it. */
 	int (*requeue)(void *ctx, uint32_t id, struct smg_err *err);
-	/* StartTime=now, and TimeLimit=limit_min if >= 1, in one update. The caller has seen the job exactly PENDING: before that
-	 * slurmctld takes the update and forgets it. Leaves priority, hold, node list as they are. */
-	int (*start_now)(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err);
+	/* StartTime=now and what `start` says, in one update. The caller has seen the job exactly PENDING: before that
+	 * slurmctld takes the update and forgets it. Leaves priority and hold as they are. */
+	int (*start_now)(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err);
+	/*
+	 * The node where such a job could start this very moment, other than `not_on`, without preempting anyone: into node (size
+	 * n). A hint: slurmctld sees neither the jobs before it in the queue nor what happens next. limit_min: of the time limit; <
+	 * 1: as it is. SMG_EBUSY: nowhere now. Takes slurmctld's write lock: once a migration.
+	 */
+	int (*could_start)(
+		void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err);
+	/* Bytes of the node's memory that no job has been given; -1 where Slurm does not count memory there. */
+	int (*unallocated)(void *ctx, const char *node, int64_t *bytes, struct smg_err *err);
 	/* Appends nothing: replaces the job's AdminComment. */
 	int (*comment)(void *ctx, uint32_t id, const char *text, struct smg_err *err);
 	/* Whether slurmctld holds the node for DOWN; its address goes to addr (size n) if not NULL. */

@@ -33,6 +33,8 @@ struct fake {
 	int n_jobs, n_rules, n_pids, n_nodes;
 	int epilog_timeout;
 	bool requeues_in_grace;
+	char could_start[64];
+	int64_t unallocated;
 	char *log;
 };
 
@@ -162,7 +164,7 @@ static int fake_requeue(void *ctx, uint32_t id, struct smg_err *err)
 	return leave(f, 0);
 }
 
-static int fake_start_now(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err)
+static int fake_start_now(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err)
 {
 	struct fake *f = ctx;
 	struct smg_job *j;
@@ -174,9 +176,40 @@ static int fake_start_now(void *ctx, uint32_t id, int64_t limit_min, struct smg_
 		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is not pending yet", id));
 	note(f, "start_now", id);
 	j->eligible = time(NULL);
-	if (limit_min >= 1)
-		j->limit_min = limit_min;
+	if (start->limit_min >= 1)
+		j->limit_min = start->limit_min;
+	if (start->nodes)
+		snprintf(j->req_nodes, sizeof(j->req_nodes), "%s", start->nodes);
+	if (start->comment)
+		snprintf(j->admin_comment, sizeof(j->admin_comment), "%s", start->comment);
 	return leave(f, 0);
+}
+
+static int fake_could_start(
+	void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct smg_job *j;
+	int rc = enter(f, "could_start", id, &j, err);
+
+	(void)limit_min;
+	if (rc)
+		return leave(f, rc);
+	if (!f->could_start[0] || !strcmp(f->could_start, not_on))
+		return leave(f, smg_fail(err, SMG_EBUSY, "nowhere now"));
+	snprintf(node, n, "%s", f->could_start);
+	return leave(f, 0);
+}
+
+static int fake_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "unallocated", 0, NULL, err);
+
+	(void)node;
+	if (!rc)
+		*bytes = f->unallocated;
+	return leave(f, rc);
 }
 
 static int fake_comment(void *ctx, uint32_t id, const char *text, struct smg_err *err)
@@ -228,6 +261,8 @@ static const struct smg_slurm_ops fake_ops = {
 	.unhold = fake_unhold,
 	.requeue = fake_requeue,
 	.start_now = fake_start_now,
+	.could_start = fake_could_start,
+	.unallocated = fake_unallocated,
 	.comment = fake_comment,
 	.node_down = fake_node_down,
 	.epilog_timeout = fake_epilog_timeout,
@@ -240,6 +275,7 @@ int smg_slurm_fake(struct smg_slurm *out)
 	pthread_mutex_init(&f->lock, NULL);
 	f->log = smg_xstrdup("");
 	f->epilog_timeout = 60;
+	f->unallocated = 1LL << 40;
 	*out = (struct smg_slurm){&fake_ops, f};
 	return 0;
 }
@@ -254,6 +290,24 @@ void smg_slurm_fake_free(struct smg_slurm *s)
 	free(f->log);
 	free(f);
 	s->ctx = NULL;
+}
+
+void smg_slurm_fake_could_start(struct smg_slurm *s, const char *node)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	snprintf(f->could_start, sizeof(f->could_start), "%s", node);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_unallocated(struct smg_slurm *s, int64_t bytes)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->unallocated = bytes;
+	pthread_mutex_unlock(&f->lock);
 }
 
 void smg_slurm_fake_put(struct smg_slurm *s, const struct smg_job *job)

@@ -7,6 +7,7 @@
 #include "transfer/auth.h"
 #include "transfer/stream.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -148,12 +149,21 @@ static int tcp_call(void *ctx, const char *node, const json_t *req, int timeout_
 	return 0;
 }
 
+static int stream_in(int fd, const char *dir, int64_t *bytes, char sha256[65], struct smg_err *err)
+{
+	struct smg_wire *w = smg_wire_new(fcntl(fd, F_DUPFD_CLOEXEC, 3), NULL, NULL);
+	int rc = smg_stream_recv(w, dir, bytes, sha256, err);
+
+	smg_wire_free(w);
+	return rc;
+}
+
 static int recv_tree(const struct asked *a, const char *dir, int64_t *bytes, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *end = NULL;
 	char sha256[65], digest[65];
 
-	if (smg_stream_recv(a->fd, dir, bytes, sha256, err) < 0)
+	if (stream_in(a->fd, dir, bytes, sha256, err) < 0)
 		return -1;
 	if (smg_msg_recv(a->fd, &end, NULL, 0, NULL, STALL_S * 1000, err) < 0 || smg_reply_error(end, err) < 0)
 		return -1;
@@ -185,7 +195,29 @@ static int tcp_fetch(void *ctx, const char *node, const json_t *req, const char 
 	return rc;
 }
 
-static const struct smg_peer_ops tcp_ops = {tcp_call, tcp_fetch};
+static int tcp_open(void *ctx, const char *node, const json_t *req, int timeout_ms, json_t **reply, int *fd, struct smg_err *err)
+{
+	struct asked a;
+
+	if (ask(ctx, node, req, timeout_ms, &a, reply, err) < 0)
+		return -1;
+	*fd = a.fd;
+	return 0;
+}
+
+static int munge_seal(void *ctx, const void *secret, size_t len, char **text, struct smg_err *err)
+{
+	(void)ctx;
+	return smg_auth_seal(secret, len, text, err);
+}
+
+static int munge_unseal(void *ctx, const char *text, void *secret, size_t len, struct smg_err *err)
+{
+	(void)ctx;
+	return smg_auth_unseal(text, secret, len, err);
+}
+
+static const struct smg_peer_ops tcp_ops = {tcp_call, tcp_fetch, tcp_open, munge_seal, munge_unseal};
 
 int smg_peer_open(const char *self, int port, struct smg_peer *out, struct smg_err *err)
 {
@@ -223,6 +255,15 @@ static int send_reply(int fd, const struct exchange *x, const json_t *reply, str
 	return smg_msg_send(fd, msg, NULL, 0, err);
 }
 
+static int stream_out(int fd, const char *dir, int64_t *bytes, char sha256[65], struct smg_err *err)
+{
+	struct smg_wire *w = smg_wire_new(fcntl(fd, F_DUPFD_CLOEXEC, 3), NULL, NULL);
+	int rc = smg_stream_send(w, dir, bytes, sha256, err);
+
+	smg_wire_free(w);
+	return rc;
+}
+
 static int send_tree(int fd, const struct exchange *x, const char *tree, struct smg_err *err)
 {
 	SMG_AUTOFREE char *cred = NULL;
@@ -230,7 +271,7 @@ static int send_tree(int fd, const struct exchange *x, const char *tree, struct 
 	char sha256[65], digest[65];
 	int64_t bytes;
 
-	if (smg_stream_send(fd, tree, &bytes, sha256, err) < 0)
+	if (stream_out(fd, tree, &bytes, sha256, err) < 0)
 		return -1;
 	tree_digest(digest, x, bytes, sha256);
 	if (smg_auth_sign(digest, &cred, err) < 0)
@@ -239,10 +280,9 @@ static int send_tree(int fd, const struct exchange *x, const char *tree, struct 
 	return smg_msg_send(fd, end, NULL, 0, err);
 }
 
-static int answer(int fd, const char *self, smg_peer_handler *handler, void *arg, struct smg_err *err)
+static int answer(int fd, const char *self, smg_peer_handler *handler, void *arg, struct smg_peer_rest *rest, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *hello = NULL, *msg = NULL, *req = NULL, *reply = NULL;
-	SMG_AUTOFREE char *tree = NULL;
 	struct smg_err e = {0};
 	struct exchange x;
 	char nonce[33];
@@ -260,19 +300,27 @@ static int answer(int fd, const char *self, smg_peer_handler *handler, void *arg
 	}
 	if (parse_body(msg, &req, err) < 0)
 		return -1;
-	if (handler(arg, x.from, req, &reply, &tree, &e) < 0)
+	if (handler(arg, x.from, req, &reply, rest, &e) < 0)
 		reply = smg_error_json(&e);
 	if (send_reply(fd, &x, reply, err) < 0)
 		return -1;
-	return tree ? send_tree(fd, &x, tree, err) : 0;
+	return rest->tree ? send_tree(fd, &x, rest->tree, err) : 0;
 }
 
 void smg_peer_serve(int fd, const char *self, smg_peer_handler *handler, void *arg)
 {
+	struct smg_peer_rest rest = {0};
 	struct smg_err err = {0};
+	int rc;
 
 	set_stall_limit(fd);
-	if (answer(fd, self, handler, arg, &err) < 0)
+	rc = answer(fd, self, handler, arg, &rest, &err);
+	if (rc < 0)
 		smg_warn("peer request: %s", err.msg);
+	free(rest.tree);
+	if (rest.serve && rc == 0)
+		return rest.serve(rest.arg, fd);
+	if (rest.serve)
+		rest.serve(rest.arg, -1);
 	close(fd);
 }

@@ -15,11 +15,19 @@
 #include "base/err.h"
 
 #include <jansson.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct smg_peer {
 	const struct smg_peer_ops *ops;
 	void *ctx;
+};
+
+/* What follows an answer on its connection; at most one of the two. */
+struct smg_peer_rest {
+	char *tree;			  /* malloc'd path: the files below it are to follow */
+	void (*serve)(void *arg, int fd); /* is called with the connection once the answer is sent, and closes it */
+	void *arg;			  /* where the answer cannot be sent, serve is called with fd -1 */
 };
 
 struct smg_peer_ops {
@@ -28,13 +36,17 @@ struct smg_peer_ops {
 	/* As call, and the tree that follows is unpacked into dir (made anew, 0700) and flushed to disk. Success only when the
 	 * checksum agreed; on failure dir is removed. *bytes: of the stream. */
 	int (*fetch)(void *ctx, const char *node, const json_t *req, const char *dir, int64_t *bytes, struct smg_err *err);
+	/* As call, and the connection stays: *fd is the caller's, its other end what the handler's `serve` has. */
+	int (*open)(void *ctx, const char *node, const json_t *req, int timeout_ms, json_t **reply, int *fd, struct smg_err *err);
+	/* A text that carries len secret bytes and which only another daemon can read; and back. The caller frees *text. */
+	int (*seal)(void *ctx, const void *secret, size_t len, char **text, struct smg_err *err);
+	int (*unseal)(void *ctx, const char *text, void *secret, size_t len, struct smg_err *err);
 };
 
-/*
- * Answers a request of the node `from`. *reply: a new reference. Sets *tree (malloc'd path, freed by the caller) if the files
- * below that folder are to follow. -1 with err: the error is the reply.
- */
-typedef int smg_peer_handler(void *arg, const char *from, const json_t *req, json_t **reply, char **tree, struct smg_err *err);
+/* Answers a request of the node `from`. *reply: a new reference. *rest: what is to follow, zero at first. -1 with err: the error is
+ * the reply, and nothing follows. */
+typedef int smg_peer_handler(
+	void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
 
 /* self: this node's name; port: where the others listen. Strings are copied; never freed. */
 int smg_peer_open(const char *self, int port, struct smg_peer *out, struct smg_err *err);

@@ -7,10 +7,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #define MAX_NODES 8
 #define MAX_RULES 64
+#define MAX_SESSIONS 256
 
 struct node {
 	struct smg_fake_net *net;
@@ -26,7 +28,15 @@ struct rule {
 	bool after; /* the failure: the request is carried out, the answer lost */
 };
 
+/* The answering node's end of a connection, in a thread of its own as in the daemon. */
+struct session {
+	struct smg_peer_rest rest;
+	struct node *from, *to; /* to NULL: the slot is free */
+	int fd;
+};
+
 struct smg_fake_net {
+	struct session sessions[MAX_SESSIONS];
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
 	struct node nodes[MAX_NODES];
@@ -157,20 +167,28 @@ static int copy_tree(const char *from, const char *to, int64_t *bytes, struct sm
 	return rc;
 }
 
-/* ---- the two calls ---- */
+/* ---- the calls ---- */
+
+static void drop_rest(struct smg_peer_rest *rest)
+{
+	free(rest->tree);
+	if (rest->serve)
+		rest->serve(rest->arg, -1);
+}
 
 static int fake_call(void *ctx, const char *name, const json_t *req, int timeout_ms, json_t **reply, struct smg_err *err)
 {
 	struct node *from = ctx, *to, as;
 	const char *op = op_of(req);
-	SMG_AUTOFREE char *tree = NULL;
+	struct smg_peer_rest rest = {0};
 	json_t *answer = NULL;
 	int rc;
 
 	(void)timeout_ms;
 	if (enter_node(from, op, name, &to, &as, err) < 0)
 		return -1;
-	rc = as.handler(as.arg, from->name, req, &answer, &tree, err);
+	rc = as.handler(as.arg, from->name, req, &answer, &rest, err);
+	drop_rest(&rest);
 	rc = leave_node(to, op, rc, err);
 	if (rc == 0)
 		*reply = answer;
@@ -183,20 +201,21 @@ static int fake_fetch(void *ctx, const char *name, const json_t *req, const char
 {
 	struct node *from = ctx, *to, as;
 	const char *op = op_of(req);
-	SMG_AUTOFREE char *tree = NULL;
+	struct smg_peer_rest rest = {0};
 	json_t *answer = NULL;
 	int rc;
 
 	*bytes = 0;
 	if (enter_node(from, op, name, &to, &as, err) < 0)
 		return -1;
-	rc = as.handler(as.arg, from->name, req, &answer, &tree, err);
-	if (rc == 0 && !tree)
+	rc = as.handler(as.arg, from->name, req, &answer, &rest, err);
+	if (rc == 0 && !rest.tree)
 		rc = smg_fail(err, SMG_EPROTO, "no files came from %s", name);
 	if (rc == 0)
 		rc = smg_rmtree(dir, err);
 	if (rc == 0)
-		rc = copy_tree(tree, dir, bytes, err);
+		rc = copy_tree(rest.tree, dir, bytes, err);
+	drop_rest(&rest);
 	rc = leave_node(to, op, rc, err);
 	if (rc < 0)
 		smg_rmtree(dir, NULL);
@@ -204,7 +223,103 @@ static int fake_fetch(void *ctx, const char *name, const json_t *req, const char
 	return rc;
 }
 
-static const struct smg_peer_ops fake_ops = {fake_call, fake_fetch};
+static void *session_main(void *arg)
+{
+	struct session *s = arg;
+	struct node *to = s->to;
+
+	s->rest.serve(s->rest.arg, dup(s->fd)); /* which closes it; ours is for a death */
+	pthread_mutex_lock(&to->net->lock);
+	close(s->fd);
+	s->to = NULL;
+	pthread_mutex_unlock(&to->net->lock);
+	leave_node(to, "", -1, NULL);
+	return NULL;
+}
+
+static int begin_session(struct node *from, struct node *to, const struct smg_peer_rest *rest, int *fd, struct smg_err *err)
+{
+	struct smg_fake_net *net = to->net;
+	struct session *s = NULL;
+	pthread_t t;
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return smg_fail_errno(err, "no socket");
+	pthread_mutex_lock(&net->lock);
+	for (int i = 0; i < MAX_SESSIONS && !s; i++)
+		if (!net->sessions[i].to)
+			s = &net->sessions[i];
+	if (s)
+		*s = (struct session){*rest, from, to, sv[1]};
+	pthread_mutex_unlock(&net->lock);
+	if (!s || pthread_create(&t, NULL, session_main, s))
+		abort(); /* a test wants more of it than it is made for */
+	pthread_detach(t);
+	*fd = sv[0];
+	return 0;
+}
+
+/* Under the lock: the node has died, and its connections with it. */
+static void cut_sessions(struct smg_fake_net *net, const struct node *n)
+{
+	for (int i = 0; i < MAX_SESSIONS; i++)
+		if (net->sessions[i].to && (net->sessions[i].to == n || net->sessions[i].from == n))
+			shutdown(net->sessions[i].fd, SHUT_RDWR);
+}
+
+static int fake_open(void *ctx, const char *name, const json_t *req, int timeout_ms, json_t **reply, int *fd, struct smg_err *err)
+{
+	struct node *from = ctx, *to, as;
+	const char *op = op_of(req);
+	struct smg_peer_rest rest = {0};
+	json_t *answer = NULL;
+	int rc;
+
+	(void)timeout_ms;
+	if (enter_node(from, op, name, &to, &as, err) < 0)
+		return -1;
+	rc = as.handler(as.arg, from->name, req, &answer, &rest, err);
+	if (rc == 0 && !rest.serve)
+		rc = smg_fail(err, SMG_EPROTO, "%s keeps no connection", name);
+	if (rc == 0)
+		rc = begin_session(from, to, &rest, fd, err); /* which leaves the node at its end */
+	else
+		drop_rest(&rest);
+	if (rc < 0)
+		leave_node(to, op, rc, err);
+	if (rc == 0)
+		*reply = answer;
+	else
+		json_decref(answer);
+	return rc;
+}
+
+static int fake_seal(void *ctx, const void *secret, size_t len, char **text, struct smg_err *err)
+{
+	const unsigned char *b = secret;
+
+	(void)ctx;
+	(void)err;
+	*text = smg_xcalloc(1, 2 * len + 1);
+	for (size_t i = 0; i < len; i++)
+		sprintf(*text + 2 * i, "%02x", b[i]);
+	return 0;
+}
+
+static int fake_unseal(void *ctx, const char *text, void *secret, size_t len, struct smg_err *err)
+{
+	unsigned char *b = secret;
+
+	(void)ctx;
+	if (strlen(text) != 2 * len)
+		return smg_fail(err, SMG_EPERM, "not of that length");
+	for (size_t i = 0; i < len; i++)
+		sscanf(text + 2 * i, "%2hhx", &b[i]);
+	return 0;
+}
+
+static const struct smg_peer_ops fake_ops = {fake_call, fake_fetch, fake_open, fake_seal, fake_unseal};
 
 /* ---- the net ---- */
 
@@ -253,6 +368,8 @@ void smg_fake_leave(struct smg_fake_net *net, const char *node)
 	n = find(net, node);
 	if (n)
 		n->handler = NULL;
+	if (n)
+		cut_sessions(net, n);
 	while (n && n->answering)
 		pthread_cond_wait(&net->idle, &net->lock);
 	pthread_mutex_unlock(&net->lock);

@@ -1,4 +1,4 @@
-/* A tree of files over a socket: tar on either side, chunks and a digest between. */
+/* A tree of files over a connection: tar on either side, chunks and a digest between. */
 #include "transfer/stream.h"
 
 #include "base/process.h"
@@ -10,7 +10,6 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define CHUNK (256u << 10)
 
@@ -56,33 +55,15 @@ static int tar_end(pid_t pid, const char *what, struct smg_err *err)
 	return 0;
 }
 
-static int send_chunk(int sock, const char *buf, uint32_t len)
+static int send_chunk(struct smg_wire *w, const char *buf, uint32_t len)
 {
 	uint32_t be = htonl(len);
-	struct iovec iov[2] = {{&be, sizeof(be)}, {(void *)buf, len}};
-	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
-	size_t left = sizeof(be) + len;
+	struct iovec v[2] = {{&be, sizeof(be)}, {(void *)buf, len}};
 
-	while (left) {
-		ssize_t n = sendmsg(sock, &m, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		left -= (size_t)n;
-		for (int i = 0; i < 2; i++) {
-			size_t used = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
-
-			iov[i].iov_base = (char *)iov[i].iov_base + used;
-			iov[i].iov_len -= used;
-			n -= (ssize_t)used;
-		}
-	}
-	return 0;
+	return smg_wire_write(w, v, len ? 2 : 1);
 }
 
-static int pump_out(int sock, int from, EVP_MD_CTX *md, int64_t *bytes, struct smg_err *err)
+static int pump_out(struct smg_wire *w, int from, EVP_MD_CTX *md, int64_t *bytes, struct smg_err *err)
 {
 	SMG_AUTOFREE char *buf = smg_xcalloc(CHUNK, 1);
 
@@ -94,7 +75,7 @@ static int pump_out(int sock, int from, EVP_MD_CTX *md, int64_t *bytes, struct s
 		if (n < 0)
 			return smg_fail_errno(err, "cannot read from tar");
 		EVP_DigestUpdate(md, buf, (size_t)n);
-		if (send_chunk(sock, buf, (uint32_t)n) < 0)
+		if (send_chunk(w, buf, (uint32_t)n) < 0)
 			return smg_fail_errno(err, "cannot send the files");
 		*bytes += n;
 		if (n == 0)
@@ -117,7 +98,7 @@ static char *images_elsewhere(const char *dir)
 	return slash && slash != target ? smg_xasprintf("%.*s", (int)(slash - target), target) : NULL;
 }
 
-int smg_stream_send(int fd, const char *dir, int64_t *bytes, char sha256[65], struct smg_err *err)
+int smg_stream_send(struct smg_wire *w, const char *dir, int64_t *bytes, char sha256[65], struct smg_err *err)
 {
 	SMG_AUTOFREE char *spare = images_elsewhere(dir);
 	const char *argv[] = {"tar", "--create", "--file=-", "--format=pax", "--xattrs", "--xattrs-include=*", "--numeric-owner",
@@ -131,7 +112,7 @@ int smg_stream_send(int fd, const char *dir, int64_t *bytes, char sha256[65], st
 	EVP_DigestInit_ex(md, EVP_sha256(), NULL);
 	rc = tar_start(argv, false, &pid, &from, err);
 	if (rc == 0) {
-		rc = pump_out(fd, from, md, bytes, err);
+		rc = pump_out(w, from, md, bytes, err);
 		close(from);
 		if (rc == 0)
 			rc = tar_end(pid, "pack the files", err);
@@ -143,42 +124,21 @@ int smg_stream_send(int fd, const char *dir, int64_t *bytes, char sha256[65], st
 	return rc;
 }
 
-static int recv_exact(int sock, void *buf, size_t len)
-{
-	size_t got = 0;
-
-	while (got < len) {
-		ssize_t n = recv(sock, (char *)buf + got, len - got, 0);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			if (n == 0)
-				errno = ECONNRESET;
-			else if (errno == EAGAIN)
-				errno = ETIMEDOUT;
-			return -1;
-		}
-		got += (size_t)n;
-	}
-	return 0;
-}
-
-static int pump_in(int sock, int to, EVP_MD_CTX *md, int64_t *bytes, struct smg_err *err)
+static int pump_in(struct smg_wire *w, int to, EVP_MD_CTX *md, int64_t *bytes, struct smg_err *err)
 {
 	SMG_AUTOFREE char *buf = smg_xcalloc(CHUNK, 1);
 
 	for (;;) {
 		uint32_t len;
 
-		if (recv_exact(sock, &len, sizeof(len)) < 0)
+		if (smg_wire_read(w, &len, sizeof(len)) < 0)
 			return smg_fail_errno(err, "the connection broke while files were coming");
 		len = ntohl(len);
 		if (len == 0)
 			return 0;
 		if (len > CHUNK)
 			return smg_fail(err, SMG_EPROTO, "a chunk of %u bytes: not ours", len);
-		if (recv_exact(sock, buf, len) < 0)
+		if (smg_wire_read(w, buf, len) < 0)
 			return smg_fail_errno(err, "the connection broke while files were coming");
 		EVP_DigestUpdate(md, buf, len);
 		*bytes += len;
@@ -187,7 +147,7 @@ static int pump_in(int sock, int to, EVP_MD_CTX *md, int64_t *bytes, struct smg_
 	}
 }
 
-int smg_stream_recv(int fd, const char *dir, int64_t *bytes, char sha256[65], struct smg_err *err)
+int smg_stream_recv(struct smg_wire *w, const char *dir, int64_t *bytes, char sha256[65], struct smg_err *err)
 {
 	const char *argv[] = {"tar", "--extract", "--file=-", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--same-owner",
 		"--preserve-permissions", "--delay-directory-restore", "--directory", dir, NULL};
@@ -199,7 +159,7 @@ int smg_stream_recv(int fd, const char *dir, int64_t *bytes, char sha256[65], st
 	EVP_DigestInit_ex(md, EVP_sha256(), NULL);
 	rc = tar_start(argv, true, &pid, &to, err);
 	if (rc == 0) {
-		rc = pump_in(fd, to, md, bytes, err);
+		rc = pump_in(w, to, md, bytes, err);
 		close(to);
 		if (rc == 0)
 			rc = tar_end(pid, "unpack the files", err);

@@ -26,7 +26,8 @@
 #define SPEED 10
 #define NS 1000000000LL
 
-static int64_t clock_base[2]; /* of CLOCK_REALTIME and CLOCK_MONOTONIC: where fast and real time agree */
+static int64_t clock_base[2];	      /* of CLOCK_REALTIME and CLOCK_MONOTONIC: where fast and real time agree */
+static _Atomic int64_t clock_step[2]; /* ... and by how much a test has moved each since */
 
 static int64_t real_ns(clockid_t id)
 {
@@ -53,7 +54,7 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	int64_t now = real_ns(id);
 
 	if (id == CLOCK_REALTIME || id == CLOCK_MONOTONIC)
-		now = clock_base[id] + (now - clock_base[id]) * SPEED;
+		now = clock_base[id] + (now - clock_base[id]) * SPEED + clock_step[id];
 	*ts = to_timespec(now);
 	return 0;
 }
@@ -82,9 +83,16 @@ int nanosleep(const struct timespec *want, struct timespec *left)
 int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until)
 {
 	int64_t base = clock_base[CLOCK_MONOTONIC];
-	struct timespec ts = to_timespec(base + (until->tv_sec * NS + until->tv_nsec - base) / SPEED);
+	int64_t left = until->tv_sec * NS + until->tv_nsec - base - clock_step[CLOCK_MONOTONIC];
+	struct timespec ts = to_timespec(base + left / SPEED);
 
 	return pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &ts);
+}
+
+/* For all who ask from now on; who sleeps already sleeps on. */
+static inline void step_clock(clockid_t id, int64_t seconds)
+{
+	clock_step[id] += seconds * NS;
 }
 
 static inline void real_sleep_ms(int ms)
@@ -138,7 +146,7 @@ struct daemon {
 	struct smg_engine *engine;
 	struct smg_store *journal, *state;
 	struct smg_peer peer;
-	char *jobs_dir;
+	char *jobs_dir, *memory_dir;
 	struct daemon *next; /* all that ever were */
 };
 
@@ -168,7 +176,15 @@ struct world {
 	struct client *clients;
 	struct smg_config config; /* what all nodes begin with */
 	pthread_mutex_t lock;
-	char wrong[512]; /* the first broken promise: a container in two places */
+	struct newest *newest;
+	char wrong[512]; /* the first broken promise: a container in two places, or one that went back in time */
+};
+
+/* The last state of a container that was saved and ended: the only one that it may go on from. */
+struct newest {
+	char id[200];
+	int64_t serial; /* 0: it has been started from nothing since */
+	struct newest *next;
 };
 
 static void note_wrong(struct world *w, const char *id, const char *a, const char *b)
@@ -176,6 +192,36 @@ static void note_wrong(struct world *w, const char *id, const char *a, const cha
 	pthread_mutex_lock(&w->lock);
 	if (!w->wrong[0])
 		snprintf(w->wrong, sizeof(w->wrong), "%.200s runs on %s and on %s", id, a, b);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Under the lock. */
+static struct newest *newest_of(struct world *w, const char *id)
+{
+	struct newest *n;
+
+	for (n = w->newest; n && strcmp(n->id, id) != 0; n = n->next)
+		;
+	if (n)
+		return n;
+	n = smg_xcalloc(1, sizeof(*n));
+	snprintf(n->id, sizeof(n->id), "%s", id);
+	n->next = w->newest;
+	return w->newest = n;
+}
+
+static void note_newest(struct world *w, const char *id, int64_t serial)
+{
+	pthread_mutex_lock(&w->lock);
+	newest_of(w, id)->serial = serial;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void check_newest(struct world *w, const char *id, const char *node, int64_t serial)
+{
+	pthread_mutex_lock(&w->lock);
+	if (newest_of(w, id)->serial != serial && !w->wrong[0])
+		snprintf(w->wrong, sizeof(w->wrong), "%.200s went back in time on %s", id, node);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -272,9 +318,14 @@ static int launch_(struct daemon *d, const struct smg_launch *l, struct smg_shim
 
 	clear_left(d->node, l->id);
 	rc = d->node->rt.ops->launch(d->node->rt.ctx, l, out, err);
-	if (rc == 0)
-		check_alone(d->node, l->id);
-	return rc;
+	if (rc < 0)
+		return rc;
+	check_alone(d->node, l->id);
+	if (l->restore)
+		check_newest(d->node->w, l->id, d->node->name, smg_fake_serial(&d->node->rt, l->id));
+	else
+		note_newest(d->node->w, l->id, 0);
+	return 0;
 }
 
 static int d_launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
@@ -304,8 +355,10 @@ static int dump_(struct daemon *d, const char *id, const char *images, int64_t *
 {
 	int rc = d->node->rt.ops->dump(d->node->rt.ctx, id, images, bytes, err);
 
-	if (rc == 0)
+	if (rc == 0) {
 		leave_behind(d->node, id, SMG_STATUS_DUMPED);
+		note_newest(d->node->w, id, smg_fake_images_serial(images));
+	}
 	return rc;
 }
 
@@ -348,7 +401,59 @@ static int d_kill(void *ctx, const char *id, int signo, struct smg_err *err)
 	return THROUGH(RT, kill, id, signo, err);
 }
 
-static const struct smg_runtime_ops runtime_ops = {d_launch, d_adopt, d_freeze, d_thaw, d_dump, d_exec, d_kill, d_cleanup};
+static int d_dump_pages(void *ctx, const char *id, const char *images, int pages, struct smg_err *err)
+{
+	return THROUGH(RT, dump_pages, id, images, pages, err);
+}
+
+static int d_dump_seal(void *ctx, const char *id, const char *images, struct smg_err *err)
+{
+	return THROUGH(RT, dump_seal, id, images, err);
+}
+
+static int dump_end_(struct daemon *d, const char *id, bool gone, struct smg_err *err)
+{
+	if (gone && smg_fake_state(&d->node->rt, id) != SMG_FAKE_NONE)
+		note_newest(d->node->w, id, smg_fake_serial(&d->node->rt, id));
+	return d->node->rt.ops->dump_end(d->node->rt.ctx, id, gone, err);
+}
+
+static int d_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err)
+{
+	int rc = act(ctx, err);
+
+	return acted(ctx, rc == 0 ? dump_end_(ctx, id, gone, err) : rc, err);
+}
+
+static int d_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err *err)
+{
+	return THROUGH(RT, memory, id, bytes, err);
+}
+
+static int d_room(void *ctx, const char *dir, int64_t bytes, struct smg_err *err)
+{
+	return THROUGH(RT, room, dir, bytes, err);
+}
+
+static int d_room_end(void *ctx, const char *dir, struct smg_err *err)
+{
+	return THROUGH(RT, room_end, dir, err);
+}
+
+static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
+	.adopt = d_adopt,
+	.freeze = d_freeze,
+	.thaw = d_thaw,
+	.dump = d_dump,
+	.dump_pages = d_dump_pages,
+	.dump_seal = d_dump_seal,
+	.dump_end = d_dump_end,
+	.memory = d_memory,
+	.room = d_room,
+	.room_end = d_room_end,
+	.exec = d_exec,
+	.kill = d_kill,
+	.cleanup = d_cleanup};
 
 static int d_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
 {
@@ -380,9 +485,19 @@ static int d_requeue(void *ctx, uint32_t id, struct smg_err *err)
 	return THROUGH(SLURM, requeue, id, err);
 }
 
-static int d_start_now(void *ctx, uint32_t id, int64_t limit_min, struct smg_err *err)
+static int d_start_now(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err)
 {
-	return THROUGH(SLURM, start_now, id, limit_min, err);
+	return THROUGH(SLURM, start_now, id, start, err);
+}
+
+static int d_could_start(void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err)
+{
+	return THROUGH(SLURM, could_start, id, not_on, limit_min, node, n, err);
+}
+
+static int d_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg_err *err)
+{
+	return THROUGH(SLURM, unallocated, node, bytes, err);
 }
 
 static int d_comment(void *ctx, uint32_t id, const char *text, struct smg_err *err)
@@ -407,6 +522,8 @@ static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.unhold = d_unhold,
 	.requeue = d_requeue,
 	.start_now = d_start_now,
+	.could_start = d_could_start,
+	.unallocated = d_unallocated,
 	.comment = d_comment,
 	.node_down = d_node_down,
 	.epilog_timeout = d_epilog_timeout};
@@ -421,9 +538,24 @@ static int d_fetch(void *ctx, const char *node, const json_t *req, const char *d
 	return THROUGH(&d_->peer, fetch, node, req, dir, bytes, err);
 }
 
-static const struct smg_peer_ops peer_ops = {d_call, d_fetch};
+static int d_open(void *ctx, const char *node, const json_t *req, int timeout_ms, json_t **reply, int *fd, struct smg_err *err)
+{
+	return THROUGH(&d_->peer, open, node, req, timeout_ms, reply, fd, err);
+}
 
-static int asked(void *arg, const char *from, const json_t *req, json_t **reply, char **tree, struct smg_err *err)
+static int d_seal(void *ctx, const void *secret, size_t len, char **cred, struct smg_err *err)
+{
+	return THROUGH(&d_->peer, seal, secret, len, cred, err);
+}
+
+static int d_unseal(void *ctx, const char *cred, void *secret, size_t len, struct smg_err *err)
+{
+	return THROUGH(&d_->peer, unseal, cred, secret, len, err);
+}
+
+static const struct smg_peer_ops peer_ops = {d_call, d_fetch, d_open, d_seal, d_unseal};
+
+static int asked(void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
 {
 	struct daemon *d = arg;
 	bool serving;
@@ -433,7 +565,7 @@ static int asked(void *arg, const char *from, const json_t *req, json_t **reply,
 	pthread_mutex_unlock(&d->node->lock);
 	if (!serving)
 		return smg_fail(err, SMG_EAGAIN, "the daemon on %s is starting", d->node->name);
-	return smg_engine_peer(d->engine, from, req, reply, tree, err);
+	return smg_engine_peer(d->engine, from, req, reply, rest, err);
 }
 
 /* ---- daemons that start and are killed ---- */
@@ -464,6 +596,7 @@ static int open_daemon(struct daemon *d, struct smg_err *err)
 		return -1;
 	env.journal = d->journal;
 	env.state = d->state;
+	env.memory_dir = d->memory_dir = smg_xasprintf("%s/memory.%s", n->w->dir, n->name); /* outlives a daemon */
 	env.jobs_dir = d->jobs_dir = smg_xasprintf("%s/jobs.%s", n->w->dir, n->name);
 	smg_fake_join(n->w->net, n->name, asked, d, &d->peer);
 	return smg_engine_open(&env, &d->engine, err);
@@ -559,6 +692,7 @@ static void free_daemon(struct daemon *d)
 	smg_store_close(d->state);
 	pthread_rwlock_destroy(&d->lock);
 	free(d->jobs_dir);
+	free(d->memory_dir);
 	free(d);
 }
 
@@ -592,6 +726,10 @@ static struct world *new_world(void)
 	snprintf(w->config.state_host, sizeof(w->config.state_host), "ctl");
 	w->config.hold_max_s = 30;
 	w->config.keep_failed_s = 7 * 86400;
+	w->config.land_max = -1;
+	w->config.land_wait_s = 10;
+	w->config.land_keep_s = 600;
+	w->config.skip_zeros = w->config.dedup = w->config.compress = true;
 	w->config.dump_parallel = w->config.restore_parallel = 4;
 	for (int i = 0; i < N_NODES; i++) {
 		struct node *n = &w->nodes[i];
@@ -625,6 +763,10 @@ static void free_world(struct world *w)
 	for (int i = 0; i < N_NODES; i++) {
 		clear_left(&w->nodes[i], NULL);
 		smg_fake_runtime_free(&w->nodes[i].rt);
+	}
+	for (struct newest *n; (n = w->newest) != NULL;) {
+		w->newest = n->next;
+		free(n);
 	}
 	smg_fake_net_free(w->net);
 	smg_slurm_fake_free(&w->slurm);
@@ -929,7 +1071,7 @@ static void end_run(struct node *n, uint32_t job)
 	smg_slurm_fake_epilog_done(&n->w->slurm, job);
 }
 
-static void mark_requeued(struct smg_job *j)
+static inline void mark_requeued(struct smg_job *j)
 {
 	j->state = SMG_JOB_PENDING;
 	j->completing = j->requeuing = true;
@@ -942,7 +1084,7 @@ static void mark_cancelled(struct smg_job *j)
 	j->state = SMG_JOB_CANCELLED;
 }
 
-static void mark_eligible(struct smg_job *j)
+static inline void mark_eligible(struct smg_job *j)
 {
 	j->eligible = 0;
 }

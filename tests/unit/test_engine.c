@@ -5,126 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fixture.h"
-
-#define JOB 7
-#define ID "7.w"
-#define SOON(cond)                                                                                                                 \
-	do {                                                                                                                       \
-		if (!WITHIN(LONG_MS, cond))                                                                                        \
-			fail_msg("does not come true: %s", #cond);                                                                 \
-	} while (0)
-
-static struct world *w;
-static struct node *ctl, *n1, *n2, *n3;
-
-static int set_up(void **state)
-{
-	(void)state;
-	w = new_world();
-	ctl = &w->nodes[CTL];
-	n1 = &w->nodes[N1];
-	n2 = &w->nodes[N2];
-	n3 = &w->nodes[N3];
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	bool wrong = w->wrong[0];
-
-	(void)state;
-	if (wrong)
-		print_error("%s\n", w->wrong);
-	free_world(w);
-	return wrong ? -1 : 0;
-}
-
-/* ---- a job's life in few words ---- */
-
-static struct client *run(struct node *n, const char *services)
-{
-	return run_as(n, JOB, spec("w", services), 1000, false);
-}
-
-/* A job on n1 whose services all run. */
-static struct client *begin(const char *services)
-{
-	struct client *c;
-
-	submit(n1, JOB);
-	c = run(n1, services);
-	SOON(LOOK(c, ok));
-	return c;
-}
-
-static bool all_run(struct node *n, const char *names)
-{
-	SMG_AUTOFREE char *text = strdup(names);
-	char *save = NULL, id[64];
-
-	for (char *p = strtok_r(text, " ", &save); p; p = strtok_r(NULL, " ", &save)) {
-		snprintf(id, sizeof(id), ID ".%s", p);
-		if (!runs_on(n, id) || !cell_is(n->daemon->journal, "services", "name = ?1", p, "state", "running"))
-			return false;
-	}
-	return true;
-}
-
-static bool completing(uint32_t job)
-{
-	return look_job(w, job).completing;
-}
-
-/* Preempted on `from`, until Slurm could start it again. */
-static void take_away(struct node *from)
-{
-	preempt(from, JOB);
-	SOON(completing(JOB));
-	end_run(from, JOB);
-}
-
-/* Slurm starts it again, once it has been asked to. */
-static void start_again(struct node *to)
-{
-	SOON(smg_slurm_fake_schedule(&w->slurm, JOB, to->name));
-	prolog(to, JOB);
-}
-
-static struct client *move(struct node *from, struct node *to, const char *services)
-{
-	take_away(from);
-	start_again(to);
-	return run(to, services);
-}
-
-static void end_service(struct node *n, const char *id, int status)
-{
-	SOON(smg_fake_end(&n->rt, id, status, ""));
-}
-
-static void assert_done(struct client *c, int status)
-{
-	SOON(LOOK(c, done));
-	assert_int_equal(LOOK(c, status), status);
-}
-
-static void assert_nothing_left(struct node *n)
-{
-	SMG_AUTOJSON json_t *rows = NULL;
-
-	SOON(!has_dir(n, ID));
-	SOON(wf_is(n->daemon->journal, ID, ""));
-	assert_int_equal(smg_store_query(n->daemon->journal, "services", "workflow = ?1", ID, NULL, NULL, &rows, NULL), 0);
-	assert_int_equal(json_array_size(rows), 0);
-}
-
-static void assert_log(char *log, const char *want)
-{
-	SMG_AUTOFREE char *own = log;
-
-	assert_string_equal(own, want);
-}
+#include "life.h"
 
 /* ---- running ---- */
 
@@ -158,8 +39,6 @@ static void first_failure_counts(void **state)
 	assert_done(c, 3);
 	SOON(wf_is(state_of(w), ID, "failed"));
 }
-
-#define DIAMOND "a b>a c>a d>b,c"
 
 static void healthchecks_gate(void **state)
 {
@@ -266,13 +145,6 @@ static void connection_breaks(void **state)
 }
 
 /* ---- a migration ---- */
-
-static int count_rows(struct smg_store *st, const char *table, const char *where, const char *arg)
-{
-	SMG_AUTOJSON json_t *rows = NULL;
-
-	return smg_store_query(st, table, where, arg, NULL, NULL, &rows, NULL) < 0 ? -1 : (int)json_array_size(rows);
-}
 
 static void assert_moved_rows(struct smg_store *st)
 {
@@ -673,6 +545,25 @@ static void back_in_the_middle(void **state)
 	assert_nothing_left(n2);
 }
 
+/* The state host and Slurm's record are both behind: the former node sends on whoever asks it. */
+static void the_former_node_sends_on(void **state)
+{
+	struct client *c = begin("a");
+
+	(void)state;
+	SOON(all_run(n1, "a"));
+	SOON(slurm_acts(w, "comment") == 1);
+	smg_slurm_fake_fail(&w->slurm, "comment", JOB, SMG_EAGAIN, 1);
+	c = move(n1, n2, "a");
+	SOON(said(c, "run again on n2: 1 moved"));
+	SOON(released(n1));
+	take_away(n2);
+	smg_fake_net_fail(w->net, "where", "ctl", SMG_EAGAIN, 1);
+	start_again(n3);
+	c = run(n3, "a");
+	SOON(said(c, "run again on n3: 1 moved"));
+}
+
 /* Slurm's record is out of date and the state host is silent: nothing is begun anew before that has been heard. */
 static void nobody_knows_where(void **state)
 {
@@ -684,6 +575,8 @@ static void nobody_knows_where(void **state)
 	smg_slurm_fake_fail(&w->slurm, "comment", JOB, SMG_EAGAIN, 1);
 	c = move(n1, n2, "a");
 	SOON(said(c, "run again on n2: 1 moved"));
+	SOON(released(n1));
+	reborn(n1); /* else it would know */
 	take_away(n2);
 	smg_fake_net_fail(w->net, "where", "ctl", SMG_EAGAIN, 3);
 	start_again(n3);
@@ -744,11 +637,6 @@ static void former_node_forgot(void **state)
 	SOON(count_rows(state_of(w), "events", "text LIKE ?1", "its former node n1 knows nothing of it%") == 1);
 }
 
-static void rejoin(struct node *n)
-{
-	smg_fake_join(w->net, n->name, asked, n->daemon, &n->daemon->peer);
-}
-
 static void former_node_comes_back(void **state)
 {
 	struct client *c = begin("a b>a");
@@ -803,13 +691,6 @@ static void assert_all_gone(void)
 			assert_int_equal(smg_fake_state(&w->nodes[i].rt, (char[]){'7', '.', 'w', '.', *s, '\0'}), SMG_FAKE_NONE);
 	}
 	SOON(wf_is(state_of(w), ID, "stopped"));
-}
-
-static void cancel(struct node *on)
-{
-	smg_slurm_fake_change(&w->slurm, JOB, mark_cancelled);
-	if (on)
-		term(on, JOB);
 }
 
 static void cancelled_running(void **state)
@@ -879,19 +760,6 @@ static void cancelled_landing(void **state)
 }
 
 /* ---- the daemon is killed ---- */
-
-static void reborn(struct node *n)
-{
-	struct smg_err err = {0};
-
-	if (start_daemon_later(n, 0, &err) < 0)
-		fail_msg("%s", err.msg);
-}
-
-static struct client *back(struct node *n, const char *services)
-{
-	return run_as(n, JOB, spec("w", services), 1000, true);
-}
 
 static void killed_running(void **state)
 {
@@ -1097,6 +965,7 @@ struct walk {
 	unsigned seed;
 	struct node *on;
 	struct client *c;
+	int restores_fail;
 	char fault[512];
 };
 
@@ -1136,8 +1005,10 @@ static void bad_luck(struct walk *k)
 		smg_fake_net_fail(k->w->net, ops[rand_r(&k->seed) % 5], NULL, chance(k, 4) ? SMG_ETIME : SMG_EAGAIN, 1);
 	if (chance(k, 3))
 		smg_fake_net_lose(k->w->net, ops[rand_r(&k->seed) % 5], NULL, 1);
-	if (chance(k, 4))
+	if (k->restores_fail < 2 && chance(k, 4)) { /* three in a row are given up, rightly */
+		k->restores_fail++;
 		smg_fake_fail(&k->w->nodes[N1 + rand_r(&k->seed) % 3].rt, "restore", NULL, SMG_ESYS, 1);
+	}
 	if (chance(k, 5))
 		smg_slurm_fake_fail(
 			&k->w->slurm, chance(k, 2) ? "start_now" : "job", JOB, chance(k, 2) ? SMG_EBUSY : SMG_EAGAIN, 1);
@@ -1158,6 +1029,8 @@ static bool walk_leave(struct walk *k)
 {
 	bool alive;
 
+	/* Foretold rightly, wrongly, or not at all. */
+	smg_slurm_fake_could_start(&k->w->slurm, chance(k, 3) ? "" : node_names[N1 + rand_r(&k->seed) % 3]);
 	if (chance(k, 4)) {
 		smg_slurm_fake_change(&k->w->slurm, JOB, mark_requeued);
 	} else {
@@ -1344,6 +1217,7 @@ int main(int argc, char **argv)
 		T(release_is_lost),
 		T(old_copy_is_not_used),
 		T(back_in_the_middle),
+		T(the_former_node_sends_on),
 		T(nobody_knows_where),
 		T(run_twice_at_once),
 		T(former_node_down),

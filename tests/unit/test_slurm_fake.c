@@ -42,12 +42,12 @@ static void requeue_and_start(void **state)
 	assert_int_equal(s->ops->requeue(s->ctx, 7, &err), 0);
 	assert_int_equal(s->ops->job(s->ctx, 7, &j, &err), 0);
 	assert_true(j.state == SMG_JOB_PENDING && j.completing && j.requeuing);
-	assert_int_equal(s->ops->start_now(s->ctx, 7, 30, &err), -1);
+	assert_int_equal(s->ops->start_now(s->ctx, 7, &(struct smg_start){.limit_min = 30}, &err), -1);
 	assert_int_equal(err.code, SMG_EBUSY);
 	assert_false(smg_slurm_fake_schedule(s, 7, "n2"));
 	smg_slurm_fake_epilog_done(s, 7);
 	assert_false(smg_slurm_fake_schedule(s, 7, "n2")); /* two minutes yet */
-	assert_int_equal(s->ops->start_now(s->ctx, 7, 30, &err), 0);
+	assert_int_equal(s->ops->start_now(s->ctx, 7, &(struct smg_start){.limit_min = 30}, &err), 0);
 	assert_true(smg_slurm_fake_schedule(s, 7, "n2"));
 	assert_int_equal(s->ops->job(s->ctx, 7, &j, &err), 0);
 	assert_int_equal(j.state, SMG_JOB_RUNNING);
@@ -76,7 +76,7 @@ static void refusals(void **state)
 	smg_slurm_fake_put(s, &j);
 	assert_int_equal(s->ops->requeue(s->ctx, 7, &err), 0);
 	smg_slurm_fake_epilog_done(s, 7);
-	assert_int_equal(s->ops->start_now(s->ctx, 7, 0, &err), 0);
+	assert_int_equal(s->ops->start_now(s->ctx, 7, &(struct smg_start){.limit_min = 0}, &err), 0);
 	assert_false(smg_slurm_fake_schedule(s, 7, "n2")); /* held by the requeue */
 	assert_int_equal(s->ops->unhold(s->ctx, 7, 0, &err), 0);
 	assert_true(smg_slurm_fake_schedule(s, 7, "n2"));

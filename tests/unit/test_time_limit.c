@@ -1,5 +1,5 @@
 /* A job that moves gets the time that it had left, in Slurm's whole minutes, and no more; what an admin changes holds. */
-#include "../../core/engine/save.c"
+#include "../../core/engine/follow.c"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -28,6 +28,14 @@
 static char dir[64];
 static struct smg_err err;
 static int pair[2];
+static struct smg_wire *wires[2]; /* of the two, with descriptors of their own */
+
+static struct smg_wire *end(int i)
+{
+	if (!wires[i])
+		wires[i] = smg_wire_new(dup(pair[i]), NULL, NULL);
+	return wires[i];
+}
 
 static int set_up(void **state)
 {
@@ -40,8 +48,11 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	close(pair[0]);
-	close(pair[1]);
+	for (int i = 0; i < 2; i++) {
+		close(pair[i]);
+		smg_wire_free(wires[i]);
+		wires[i] = NULL;
+	}
 	return smg_rmtree(dir, NULL);
 }
 
@@ -95,7 +106,7 @@ static void *send_main(void *arg)
 {
 	struct sent *s = arg;
 
-	s->rc = smg_stream_send(pair[0], path("from"), &s->bytes, s->sha256, &s->err);
+	s->rc = smg_stream_send(end(0), path("from"), &s->bytes, s->sha256, &s->err);
 	if (s->rc < 0)
 		shutdown(pair[0], SHUT_RDWR); /* as the daemon closes a connection that went wrong */
 	return NULL;
@@ -109,7 +120,7 @@ static void move_tree(void)
 
 	make_dir("to");
 	pthread_create(&s.thread, NULL, send_main, &s);
-	OK(smg_stream_recv(pair[1], path("to"), &bytes, sha256, &err));
+	OK(smg_stream_recv(end(1), path("to"), &bytes, sha256, &err));
 	pthread_join(s.thread, NULL);
 	assert_int_equal(s.rc, 0);
 	assert_int_equal(s.bytes, bytes);
@@ -275,7 +286,7 @@ static int receive(void)
 	char sha256[65];
 
 	make_dir("to");
-	return smg_stream_recv(pair[1], path("to"), &bytes, sha256, &err);
+	return smg_stream_recv(end(1), path("to"), &bytes, sha256, &err);
 }
 
 static void chunk(uint32_t length, const char *data, size_t n)
@@ -372,12 +383,12 @@ static void nonces(void **state)
 
 /* ---- the fake peers ---- */
 
-static int answer(void *arg, const char *from, const json_t *req, json_t **reply, char **tree, struct smg_err *e)
+static int answer(void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *e)
 {
 	if (!json_is_object(req) || !json_object_get(req, "op"))
 		return smg_fail(e, SMG_EINVAL, "no such question");
 	*reply = json_pack("{s:s}", "asked_by", from);
-	*tree = smg_xstrdup(arg);
+	rest->tree = smg_xstrdup(arg);
 	return 0;
 }
 

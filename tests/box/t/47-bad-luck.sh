@@ -129,9 +129,8 @@ test_what_cannot_be_saved_starts_again() {
 	assert_exact two 40
 	assert_eq "$(lives ring) $(lives watch)" '2 2' 'lives of those that cannot be saved'
 	OUTPUT=$(output "$job")
-	assert_contains "$OUTPUT" 'service ring cannot be saved: it holds an io_uring, which CRIU cannot save'
-	assert_contains "$OUTPUT" 'is started again on the next node'
-	assert_contains "$OUTPUT" 'service watch cannot be saved: it watches (inotify)'
+	assert_contains "$OUTPUT" 'service ring is started again, it could not be saved: it holds an io_uring, which CRIU cannot save'
+	assert_contains "$OUTPUT" 'service watch is started again, it could not be saved: it watches (inotify)'
 	OUTPUT=$(box_exec ctl smigrate show "$job")
 	assert_contains "$OUTPUT" 'io_uring'
 	assert_contains "$OUTPUT" 'inotify'
@@ -262,14 +261,14 @@ fat() { # NAME TICKS MB
 test_disk_full_without_a_spare() {
 	local job
 	prepare
-	trap 'large_disk n1' EXIT
+	trap 'large_disk n1; others_back' EXIT
 	small_disk n1 30m
 	fat fat 40 60 | counters 40 one -
 	job=$(submit)
 	wait_ticks one 3 20
 	wait_ticks fat 3 20
 	assert_eq "$(node_of "$job")" n1
-	preempt "$job" 3 >/dev/null
+	preempt_to_disk "$job" 3
 	wait_moved "$job" 1 40
 	wait_done "$job" 60
 	assert_eq "$(lives fat)" 2 'lives of the one that found no room'
@@ -282,14 +281,14 @@ test_disk_full_without_a_spare() {
 test_disk_full_with_a_spare() {
 	local job
 	prepare
-	trap 'large_disk n1' EXIT
+	trap 'large_disk n1; others_back' EXIT
 	small_disk n1 30m SpareDir=/run/smigrate/spare
 	fat fat 40 60 | counters 40 one -
 	job=$(submit)
 	wait_ticks one 3 20
 	wait_ticks fat 3 20
 	assert_eq "$(node_of "$job")" n1
-	preempt "$job" 3 >/dev/null
+	preempt_to_disk "$job" 3
 	wait_moved "$job" 1 40
 	wait_done "$job" 60
 	assert_exact one 40

@@ -77,6 +77,15 @@ preempt() { # JOB [SECONDS [NODE]]
 	submit_as user2 -p high -w "${3:-$(node_of "$1")}" --exclusive -o /dev/null --wrap "sleep ${2:-5}"
 }
 
+# No node but the job's is free: what is saved goes to the disk. Until they are back the job waits.
+others_away() { box_exec ctl scontrol update NodeName=n2,n3,n4 State=DRAIN Reason=test; }
+others_back() { box_exec ctl scontrol update NodeName=n2,n3,n4 State=RESUME 2>/dev/null || true; } # also where they never were away
+preempt_to_disk() { # JOB SECONDS
+	others_away
+	preempt "$1" "$2" >/dev/null
+	wait_wf "$1" saved 30
+	others_back
+}
 state() { box_exec ctl sqlite3 -cmd '.timeout 5000' /var/lib/smigrate/state.db "$1"; } # SQL over the cluster's state
 status_json() { box_as user1 "${2:-ctl}" smigrate status --json "$1"; }                     # JOB [NODE]
 wf_state() { state "SELECT state FROM workflows WHERE job = $1"; }

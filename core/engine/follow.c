@@ -1,0 +1,320 @@
+/*
+ * The job behind the workflow: its time limit, handing it back to Slurm when its services are as good as safe, and having it start
+ * again at once, where its memory is.
+ */
+#include "engine/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define EPILOG_WAIT_MS 60000
+#define START_TRIES 1500 /* looks for PENDING, PENDING_POLL_MS apart */
+#define PENDING_POLL_MS 20
+#define LAND_POLL_MS 250
+
+/* Minutes that Slurm is to give the job now; 0: it has no limit. Rounded up: Slurm counts whole minutes. */
+static int64_t minutes_left(const struct wf *wf)
+{
+	int64_t left = wf->limit_s - wf->used_s;
+
+	if (wf->limit_s <= 0)
+		return 0;
+	return left <= 60 ? 1 : (left + 59) / 60;
+}
+
+void wf_account(struct wf *wf, const struct smg_job *job, bool leaving)
+{
+	/* Not what we left it at: somebody who may has changed the limit since, and that holds. */
+	if (job->limit_min < 0)
+		wf->limit_s = 0;
+	else if (job->limit_min != minutes_left(wf))
+		wf->limit_s = wf->used_s + job->limit_min * 60;
+	if (leaving)
+		wf->used_s += job->run_s;
+}
+
+struct follow {
+	struct smg_engine *e;
+	uint32_t job;
+	uint32_t priority; /* before the requeue; 0: somebody held the job, and that stays */
+	bool off;	   /* its epilog here is over */
+};
+
+/* Where most of what is saved of the job lies, if that is not here. */
+static void job_target(struct smg_engine *e, uint32_t job, char *node, size_t n)
+{
+	node[0] = '\0';
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *next; wf; wf = next) {
+		pthread_mutex_lock(&wf->lock);
+		for (size_t i = 0; i < wf->spec->n && wf->state == SMG_WF_SAVED && !node[0]; i++)
+			if (wf->svc[i].state == SMG_SVC_SAVED && !wf->svc[i].have_copy)
+				snprintf(node, n, "%s", wf->svc[i].copy_at);
+		pthread_mutex_unlock(&wf->lock);
+		next = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	if (!strcmp(node, e->env.config.node))
+		node[0] = '\0';
+}
+
+static void note_requeued(struct smg_engine *e, uint32_t job, int64_t t)
+{
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		wf->mig.requeued_us = t;
+		wf_put_migration(wf);
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+}
+
+static int64_t job_minutes(struct smg_engine *e, uint32_t job)
+{
+	struct wf *wf = wf_next_of_job(e, job, NULL);
+	int64_t m = 0;
+
+	if (wf) {
+		pthread_mutex_lock(&wf->lock);
+		m = minutes_left(wf);
+		pthread_mutex_unlock(&wf->lock);
+		wf_drop(wf);
+	}
+	return m;
+}
+
+/* StartTime=now, and ReqNodeList: the target where there is one; else the user's own, if it was ours until now. */
+static int start_job(const struct follow *f, const struct smg_job *job, const char *target, struct smg_err *err)
+{
+	struct smg_slurm *sl = &f->e->env.slurm;
+	struct smg_start start = {.limit_min = job_minutes(f->e, f->job)};
+	SMG_AUTOFREE char *comment = NULL;
+	struct pointer p;
+
+	pointer_parse(job->admin_comment, &p);
+	if (!p.borrowed)
+		snprintf(p.nodes, sizeof(p.nodes), "%s", job->req_nodes);
+	if (target[0]) {
+		start.nodes = target;
+	} else if (p.borrowed) {
+		start.nodes = p.nodes;
+	}
+	if (!p.node[0])
+		snprintf(p.node, sizeof(p.node), "%s", f->e->env.config.node);
+	p.borrowed = target[0] != '\0';
+	comment = pointer_write(job->admin_comment, &p);
+	start.comment = start.nodes ? comment : NULL;
+	return sl->ops->start_now(sl->ctx, f->job, &start, err);
+}
+
+/* The target is a hint. A job that has not started there soon goes wherever it could have gone without us. */
+static void give_list_back(const struct follow *f)
+{
+	struct smg_slurm *sl = &f->e->env.slurm;
+	int64_t until = smg_steady_us() + (int64_t)f->e->env.config.land_wait_s * 1000000;
+	struct smg_err err = {0};
+	struct smg_job job;
+
+	while (smg_steady_us() < until) {
+		if (!engine_pause(f->e, LAND_POLL_MS))
+			return;
+		if (sl->ops->job(sl->ctx, f->job, &job, &err) == 0 && job.state != SMG_JOB_PENDING)
+			return;
+	}
+	if (sl->ops->job(sl->ctx, f->job, &job, &err) < 0 || job.state != SMG_JOB_PENDING)
+		return;
+	if (start_job(f, &job, "", &err) < 0)
+		smg_warn("job %u: its own node list could not be put back: %s", f->job, err.msg);
+	else
+		smg_info("job %u: not started within LandWait where its memory is; it may start anywhere now", f->job);
+}
+
+/* True: it is done, or cannot be. */
+static bool try_start(const struct follow *f, const struct smg_job *job, struct smg_err *err)
+{
+	struct smg_slurm *sl = &f->e->env.slurm;
+	char target[64];
+
+	job_target(f->e, f->job, target, sizeof(target));
+	if (!target[0])
+		mark_wait_next_second(f->e, f->job);
+	if (job->held_by_limit && f->priority && sl->ops->unhold(sl->ctx, f->job, f->priority, err) < 0)
+		smg_warn("job %u: %s", f->job, err->msg);
+	if (start_job(f, job, target, err) < 0)
+		return err->code != SMG_EBUSY && err->code != SMG_EAGAIN;
+	err->code = SMG_OK;
+	note_requeued(f->e, f->job, smg_now_us());
+	smg_info("job %u: pending with its services saved; asked Slurm to start it now%s%s%s", f->job, target[0] ? " on " : "",
+		target, job->held ? " (it is held)" : "");
+	if (target[0])
+		give_list_back(f);
+	return true;
+}
+
+/* The job is COMPLETING, then PENDING with a start two minutes off: an update counts only once it is exactly PENDING (FACTS). */
+static void start_when_pending(struct follow f)
+{
+	struct smg_slurm *sl = &f.e->env.slurm;
+	struct smg_err err = {0};
+	struct smg_job job;
+
+	if (!f.off)
+		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
+	for (int n = 0; n < START_TRIES; n++) {
+		if (!engine_pause(f.e, PENDING_POLL_MS))
+			return;
+		if (sl->ops->job(sl->ctx, f.job, &job, &err) < 0) {
+			if (err.code == SMG_ENOENT)
+				return;
+			continue;
+		}
+		if (job.state != SMG_JOB_PENDING && !job.requeuing && !job.completing)
+			return; /* cancelled, or running again already */
+		if (job.state != SMG_JOB_PENDING || job.completing || job.requeuing)
+			continue;
+		if (try_start(&f, &job, &err))
+			break;
+	}
+	if (err.code != SMG_OK)
+		smg_warn("job %u: could not have it started at once (%s): Slurm starts it in its own time", f.job, err.msg);
+}
+
+static void *follow_main(void *arg)
+{
+	struct follow f = *(struct follow *)arg;
+
+	free(arg);
+	start_when_pending(f);
+	mark_follow(f.e, f.job, false);
+	return NULL;
+}
+
+void job_follow(struct smg_engine *e, const struct smg_job *info)
+{
+	struct follow *f;
+
+	if (!mark_follow(e, info->id, true))
+		return;
+	f = smg_xcalloc(1, sizeof(*f));
+	*f = (struct follow){e, info->id, info->priority, info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing};
+	engine_thread(e, follow_main, f);
+}
+
+/* `exec smigrate run`: the client is the batch script itself, its parent Slurm's own process. Then it needs only be told. */
+static bool is_the_script(const struct wf *wf)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/stat", (int)wf->owner.client), *text = NULL;
+	char parent[64];
+	struct stat st;
+	const char *p;
+	int ppid = 0;
+
+	if (!smg_proc_alive(wf->owner.client, wf->owner.client_start) || smg_read_file(path, 4096, &text, NULL, NULL) < 0)
+		return false;
+	p = strrchr(text, ')');
+	if (!p || sscanf(p + 1, " %*c %d", &ppid) != 1)
+		return false;
+	snprintf(parent, sizeof(parent), "/proc/%d", ppid);
+	return ppid > 1 && stat(parent, &st) == 0 && st.st_uid == 0;
+}
+
+static bool script_is_ours(struct smg_engine *e, uint32_t job)
+{
+	struct wf *wf = wf_next_of_job(e, job, NULL);
+	bool yes = false;
+
+	if (wf) {
+		pthread_mutex_lock(&wf->lock);
+		yes = wf->client && is_the_script(wf);
+		pthread_mutex_unlock(&wf->lock);
+		wf_drop(wf);
+	}
+	return yes;
+}
+
+static void tell_clients(struct smg_engine *e, uint32_t job, bool now)
+{
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		client_push(wf, json_pack("{s:b,s:b}", "end", 1, "now", now));
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+}
+
+/*
+ * The services are safe, the grace need not be waited for. Where Slurm requeues a preempted job whose script ends, we end the
+ * script: a requeue of ours inside the grace would leave slurmctld's mark "preempted in its grace" on the job (its bit
+ * GRACE_PREEMPT is cleared only where a batch script completes, 22.05 to 26.05), and the finished job would be requeued once more
+ * at its very end.
+ */
+void give_job_back(struct leaving *l)
+{
+	struct smg_engine *e = l->e;
+	const struct smg_job *info = l->info;
+	struct smg_slurm *sl = &e->env.slurm;
+	struct smg_err err = {0};
+	bool by_itself = false;
+
+	if (l->given)
+		return;
+	l->given = true;
+	if (sl->ops->requeues_in_grace(sl->ctx, info, &by_itself, &err) < 0)
+		smg_warn("job %u: %s", info->id, err.msg);
+	if (by_itself && script_is_ours(e, info->id))
+		tell_clients(e, info->id, true);
+	else if (by_itself ? sl->ops->end_script(sl->ctx, info->id, &err) : sl->ops->requeue(sl->ctx, info->id, &err))
+		smg_warn("job %u: %s: Slurm requeues it at the end of the grace", info->id, err.msg);
+	else
+		tell_clients(e, info->id, false);
+}
+
+/* In this very run, by a daemon that came no further. */
+static bool is_saved(struct wf *wf, const struct smg_job *info)
+{
+	bool yes;
+
+	pthread_mutex_lock(&wf->lock);
+	yes = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && wf->restarts == info->restarts;
+	pthread_mutex_unlock(&wf->lock);
+	return yes;
+}
+
+static bool has_many(struct smg_engine *e, uint32_t job)
+{
+	struct wf *first = wf_next_of_job(e, job, NULL), *second = first ? wf_next_of_job(e, job, first) : NULL;
+	bool many = second != NULL;
+
+	if (first)
+		wf_drop(first);
+	if (second)
+		wf_drop(second);
+	return many;
+}
+
+void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct smg_job *info, int64_t heard_us)
+{
+	struct leaving l = {.e = e, .info = info, .requeue = requeue, .many = has_many(e, job), .heard_us = heard_us};
+	struct smg_err err = {0};
+	int saved = 0;
+
+	l.deadline_us = requeue ? (int64_t)info->end * 1000000 : 0;
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		if (wf_save(wf, requeue ? "preempt" : "requeue", &l, &err) == 0 || (requeue && is_saved(wf, info)))
+			saved++;
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	if (!saved)
+		return;
+	if (requeue)
+		give_job_back(&l);
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		wf_settle_unsavable(wf);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	job_follow(e, info);
+}

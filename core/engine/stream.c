@@ -1,0 +1,362 @@
+/*
+ * The sending node of a migration: a target is found and makes room, then each service's memory flows from CRIU into the target's
+ * memory. The container stays here, frozen, until the target has said that its copy is complete: whatever fails before that, it is
+ * still whole.
+ */
+#include "engine/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PEER_MS 10000
+#define CRIU_BUFFER (4 << 20) /* CRIU runs ahead of us by so much */
+
+/* ---- the target ---- */
+
+int64_t stream_measure(struct wf *wf)
+{
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	int64_t sum = 0;
+
+	for (size_t i = 0; i < wf->spec->n; i++) {
+		struct svc *s = &wf->svc[i];
+
+		s->memory = 0;
+		memset(&s->sent, 0, sizeof(s->sent));
+		if (s->state == SMG_SVC_RUNNING && rt->ops->memory(rt->ctx, s->id, &s->memory, NULL) < 0)
+			s->memory = 0; /* it is just ending */
+		sum += s->memory;
+	}
+	return sum;
+}
+
+/* Once a job: it is a question that slurmctld does not answer for nothing. */
+static void ask_where(struct wf *wf, struct leaving *l)
+{
+	struct smg_slurm *sl = &wf->e->env.slurm;
+	struct smg_err err = {0};
+
+	if (l->asked)
+		return;
+	l->asked = true;
+	if (sl->ops->could_start(sl->ctx, wf->job, wf->e->env.config.node, 0, l->node, sizeof(l->node), &err) < 0) {
+		l->node[0] = '\0';
+		smg_info("job %u: no node to stream to: %s", wf->job, err.msg);
+	}
+}
+
+/* Services that were streamed there before and have not been restored since. */
+static json_t *waiting_at(const struct wf *wf, const char *node)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].state == SMG_SVC_SAVED && !wf->svc[i].have_copy && !strcmp(wf->svc[i].copy_at, node))
+			json_array_append_new(names, json_string(wf->svc[i].spec->name));
+	return names;
+}
+
+static int ask_room(struct wf *wf, const char *node, int64_t bytes, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:b}", "op", "room", "workflow", wf->id, "migration",
+		wf->mig.id, "job", (json_int_t)wf->job, "bytes", (json_int_t)bytes, "keep", waiting_at(wf, node), "disk",
+		wf->spec->strategy != SMG_STRATEGY_STREAM);
+	SMG_AUTOJSON json_t *reply = NULL;
+	struct smg_peer *p = &wf->e->env.peer;
+	struct target *t = &wf->target;
+
+	if (p->ops->call(p->ctx, node, req, PEER_MS, &reply, err) < 0 ||
+		p->ops->unseal(p->ctx, json_str(reply, "key"), t->key, sizeof(t->key), err) < 0)
+		return -1;
+	t->in_memory = json_is_true(json_object_get(reply, "in_memory"));
+	t->encrypt = json_is_true(json_object_get(reply, "encrypt"));
+	snprintf(t->node, sizeof(t->node), "%s", node);
+	target_rates(t, reply);
+	if (wf->e->env.config.dedup)
+		t->index = smg_page_index_new(bytes / SMG_PAGE);
+	t->ready = true;
+	return 0;
+}
+
+void stream_aim(struct wf *wf, struct leaving *l)
+{
+	struct smg_err err = {0};
+	int64_t bytes;
+
+	if (!l->info)
+		return;
+	ask_where(wf, l);
+	if (!l->node[0])
+		return;
+	bytes = stream_measure(wf);
+	if (ask_room(wf, l->node, bytes, &err) < 0)
+		wf_say(wf, NULL, SMG_WARN, "%s makes no room (%s): saving to disk", l->node, err.msg);
+}
+
+void stream_call_off(struct wf *wf)
+{
+	SMG_AUTOJSON json_t *nodes = json_pack("[s]", wf->target.node);
+
+	wf->target.ready = false;
+	pthread_mutex_unlock(&wf->lock);
+	land_release_at(wf, nodes, wf->mig.id);
+	pthread_mutex_lock(&wf->lock);
+}
+
+void stream_close(struct wf *wf)
+{
+	SMG_AUTOJSON json_t *there = wf->target.ready ? waiting_at(wf, wf->target.node) : NULL;
+
+	if (there && !json_array_size(there))
+		land_room_unused(wf, wf->target.node);
+	smg_page_index_free(wf->target.index);
+	memset(&wf->target, 0, sizeof(wf->target));
+}
+
+/* ---- one service ---- */
+
+struct pump {
+	struct wf *wf;
+	size_t i;
+	struct smg_memory_sender *sender;
+	const char *images;
+	int fd;
+	int rc;
+	struct smg_err err;
+};
+
+static bool has_entries(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	bool any = false;
+
+	while (d && !any && (e = readdir(d)) != NULL)
+		any = strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
+	if (d)
+		closedir(d);
+	return any;
+}
+
+/* CRIU has sent all memory and waits: the layer is complete now, and has in it what CRIU takes away again at its end. */
+static int send_layer(void *arg, struct smg_err *err)
+{
+	struct pump *p = arg;
+	struct smg_runtime *rt = &p->wf->e->env.runtime;
+	SMG_AUTOFREE char *upper = smg_xasprintf("%s/upper", p->wf->svc[p->i].dir);
+
+	if (rt->ops->dump_seal(rt->ctx, p->wf->svc[p->i].id, p->images, err) < 0)
+		return -1;
+	return has_entries(upper) ? smg_memory_send_tree(p->sender, upper, "upper", err) : 0;
+}
+
+/* CRIU's dump and this end together: when one fails, the other finds its socket closed. */
+static void *pump_main(void *arg)
+{
+	struct pump *p = arg;
+
+	p->rc = smg_memory_send_pages(p->sender, p->fd, send_layer, p, &p->err);
+	if (p->rc < 0)
+		shutdown(p->fd, SHUT_RDWR);
+	return NULL;
+}
+
+static int make_pair(int sv[2], struct smg_err *err)
+{
+	int size = CRIU_BUFFER;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return smg_fail_errno(err, "cannot make a socket for CRIU");
+	if (setsockopt(sv[1], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	return 0;
+}
+
+/* SMG_ENOENT is kept for "the container has ended". */
+static int not_the_service(struct smg_err *err)
+{
+	if (err->code == SMG_ENOENT)
+		err->code = SMG_EAGAIN;
+	return -1;
+}
+
+static int dump_through(struct wf *wf, size_t i, struct smg_memory_sender *sender, const char *images, struct smg_err *err)
+{
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	struct pump p = {.wf = wf, .i = i, .sender = sender, .images = images};
+	pthread_t t;
+	int sv[2], rc;
+
+	if (make_pair(sv, err) < 0)
+		return -1;
+	p.fd = sv[0];
+	if (pthread_create(&t, NULL, pump_main, &p)) {
+		close(sv[0]);
+		close(sv[1]);
+		return smg_fail(err, SMG_EAGAIN, "no thread to be had");
+	}
+	rc = rt->ops->dump_pages(rt->ctx, wf->svc[i].id, images, sv[1], err);
+	close(sv[1]);
+	pthread_join(t, NULL);
+	close(sv[0]);
+	if (rc == 0 && p.rc < 0)
+		rt->ops->dump_end(rt->ctx, wf->svc[i].id, false, NULL);
+	/* Who failed first? The pump's "CRIU ended" is the consequence of CRIU's own failure. */
+	if (p.rc < 0 && (rc == 0 || p.err.code != SMG_ENOENT)) {
+		*err = p.err;
+		return not_the_service(err);
+	}
+	return rc;
+}
+
+static int send_rest(struct smg_memory_sender *sender, const char *images, struct smg_err *err)
+{
+	return smg_memory_send_images(sender, images, err) < 0 ? -1 : smg_memory_send_end(sender, err);
+}
+
+static int connect_stream(struct wf *wf, size_t i, struct smg_wire **out, struct smg_err *err)
+{
+	struct svc *s = &wf->svc[i];
+	struct target *t = &wf->target;
+	struct smg_peer *p = &wf->e->env.peer;
+	SMG_AUTOJSON json_t *req = NULL, *reply = NULL;
+	int64_t attempt = ++s->streams;
+	char token[65];
+	int fd;
+
+	hold_token(token, t->key, wf->mig.id, s->spec->name, attempt);
+	req = json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:s}", "op", "stream", "workflow", wf->id, "migration", wf->mig.id, "service",
+		s->spec->name, "stream", (json_int_t)i, "attempt", (json_int_t)attempt, "token", token);
+	if (p->ops->open(p->ctx, t->node, req, PEER_MS, &reply, &fd, err) < 0)
+		return -1;
+	*out = smg_wire_new(fd, wf->e->pace, &s->sent.wire);
+	if (t->encrypt && smg_wire_encrypt(*out, t->key, false, err) < 0) {
+		smg_wire_free(*out);
+		return -1;
+	}
+	return 0;
+}
+
+static char *out_dir(const struct wf *wf, size_t i)
+{
+	return smg_xasprintf("%s/out/%s", wf->e->env.memory_dir, wf->svc[i].id);
+}
+
+int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct smg_err *err)
+{
+	const struct smg_config *c = &wf->e->env.config;
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	struct svc *s = &wf->svc[i];
+	struct smg_memory_options o = {.index = refs ? wf->target.index : NULL,
+		.stream = (unsigned)i,
+		.skip_zeros = c->skip_zeros,
+		.compress = c->compress};
+	SMG_AUTOFREE char *images = out_dir(wf, i);
+	struct smg_memory_sender *sender;
+	struct smg_wire *w;
+	int rc;
+
+	memset(&s->sent, 0, sizeof(s->sent));
+	s->stream_began = smg_steady_us();
+	if (i > UINT16_MAX)
+		return smg_fail(err, SMG_EUNSUP, "more than %d services", UINT16_MAX);
+	if (connect_stream(wf, i, &w, err) < 0)
+		return not_the_service(err);
+	o.attempt = s->streams;
+	sender = smg_memory_sender_new(w, wf->target.key, &o, &s->sent);
+	rc = dump_through(wf, i, sender, images, err);
+	if (rc == 0) {
+		*bytes = (int64_t)atomic_load(&s->sent.memory) + smg_tree_bytes(images);
+		rc = send_rest(sender, images, err);
+		if (rc < 0) {
+			rt->ops->dump_end(rt->ctx, s->id, false, NULL);
+			not_the_service(err);
+		}
+	}
+	smg_memory_sender_free(sender);
+	smg_wire_free(w);
+	smg_rmtree(images, NULL);
+	return rc;
+}
+
+int stream_file(struct wf *wf, size_t i, const char *path, const char *name, struct smg_err *err)
+{
+	struct smg_memory_options o = {.stream = (unsigned)i};
+	struct smg_memory_sender *sender;
+	struct smg_wire *w;
+	int rc;
+
+	if (connect_stream(wf, i, &w, err) < 0)
+		return -1;
+	o.attempt = wf->svc[i].streams;
+	sender = smg_memory_sender_new(w, wf->target.key, &o, &wf->svc[i].sent);
+	rc = smg_memory_send_file(sender, path, name, err);
+	if (rc == 0)
+		rc = smg_memory_send_end(sender, err);
+	smg_memory_sender_free(sender);
+	smg_wire_free(w);
+	return rc;
+}
+
+/* ---- unfinished output ---- */
+
+char *tail_dir(const struct wf *wf)
+{
+	return smg_xasprintf("%s/.tail", wf->dir); /* no service's name begins so */
+}
+
+static void tail_keep(struct wf *wf, size_t i)
+{
+	SMG_AUTOFREE char *dir = tail_dir(wf);
+
+	for (int n = 1; n <= 2; n++) {
+		SMG_AUTOFREE char *from = smg_xasprintf("%s/partial.%d", wf->svc[i].dir, n);
+		SMG_AUTOFREE char *to = smg_xasprintf("%s/%s.%d", dir, wf->svc[i].spec->name, n);
+
+		if (access(from, F_OK) < 0)
+			continue;
+		if (smg_mkdirs(dir, 0700, NULL) < 0 || rename(from, to) < 0)
+			smg_warn("%s: the line that it was writing is lost: %s", wf->svc[i].id, strerror(errno));
+	}
+}
+
+void tail_take(struct wf *wf, size_t i)
+{
+	SMG_AUTOFREE char *dir = tail_dir(wf);
+
+	for (int n = 1; n <= 2; n++) {
+		SMG_AUTOFREE char *from = smg_xasprintf("%s/%s.%d", dir, wf->svc[i].spec->name, n);
+		SMG_AUTOFREE char *to = smg_xasprintf("%s/partial.%d", wf->svc[i].dir, n);
+
+		if (rename(from, to) < 0 && errno != ENOENT)
+			smg_warn("%s: %s: %s", wf->svc[i].id, from, strerror(errno));
+	}
+}
+
+void tail_drop(struct wf *wf, size_t i)
+{
+	SMG_AUTOFREE char *dir = tail_dir(wf);
+
+	for (int n = 1; n <= 2; n++) {
+		SMG_AUTOFREE char *path = smg_xasprintf("%s/%s.%d", dir, wf->svc[i].spec->name, n);
+
+		unlink(path);
+	}
+}
+
+void stream_commit(struct wf *wf, size_t i)
+{
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	struct smg_err err = {0};
+
+	if (rt->ops->dump_end(rt->ctx, wf->svc[i].id, true, &err) < 0)
+		smg_warn("%s: %s", wf->svc[i].id, err.msg); /* the cleanup kills it */
+	wf_clean_service(wf, i, true);
+	tail_keep(wf, i);
+	if (smg_rmtree(wf->svc[i].dir, &err) < 0)
+		smg_warn("%s: %s", wf->svc[i].id, err.msg);
+}
