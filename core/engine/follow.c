@@ -301,6 +301,8 @@ void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct s
 	int saved = 0;
 
 	l.deadline_us = requeue ? (int64_t)info->end * 1000000 : 0;
+	if (!requeue) /* Slurm is ending the script already, and looks ever more seldom whether it is gone */
+		tell_clients(e, job, true);
 	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
 		if (wf_save(wf, requeue ? "preempt" : "requeue", &l, &err) == 0 || (requeue && is_saved(wf, info)))
 			saved++;
