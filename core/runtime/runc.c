@@ -63,7 +63,7 @@ static int write_bundle(
 {
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
 	SMG_AUTOFREE char *work = smg_xasprintf("%s/work", bundle);
-	SMG_AUTOFREE char *text = smg_xasprintf("%s%s", smg_oci_criu_conf(l->service->network), l->use_up ? "auto-dedup\n" : "");
+	const char *text = smg_oci_criu_conf(l->service->network);
 
 	if (smg_mkdirs(work, 0700, err) < 0 || smg_write_file(conf, text, strlen(text), 0600, err) < 0)
 		return -1;

@@ -31,7 +31,6 @@ struct smg_launch {
 	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
 	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
 	bool restore;	    /* from dir/images instead of starting the command */
-	bool use_up;	    /* ... and what has been read of them is freed at once: there is no second try then */
 };
 
 struct smg_shim {
