@@ -111,11 +111,28 @@ static void remove_files(struct smg_engine *e, const char *dir, const char *disk
 		smg_warn("%s", err.msg);
 }
 
-/* Streams under way end by themselves: what they write to is gone. */
+/* None of it writes to its folders any more, which may soon be another's. */
+static void cut_streams(struct smg_engine *e, struct hold *h)
+{
+	int64_t until = smg_steady_us() + TURN_US;
+
+	pthread_mutex_lock(&e->hold_lock);
+	while (h->streams && smg_steady_us() < until) {
+		for (size_t i = 0; i < h->n; i++)
+			if (h->services[i].fd >= 0)
+				shutdown(h->services[i].fd, SHUT_RDWR);
+		pthread_mutex_unlock(&e->hold_lock);
+		smg_sleep_ms(5);
+		pthread_mutex_lock(&e->hold_lock);
+	}
+	pthread_mutex_unlock(&e->hold_lock);
+}
+
 static void hold_drop(struct smg_engine *e, struct hold *h, const char *why)
 {
 	smg_info("%s: what was held here for it is dropped: %s", h->workflow, why);
 	hold_delist(e, h);
+	cut_streams(e, h);
 	remove_files(e, h->dir, h->disk);
 }
 
@@ -367,7 +384,8 @@ static int take_former(struct smg_engine *e, struct hold *h, const json_t *keep,
 		hold_put(e, former);
 		return smg_fail(err, SMG_EBUSY, "workflow %s is landing here", h->workflow);
 	}
-	hold_delist(e, former); /* streams of it that still run end by themselves: what they write to is gone */
+	hold_delist(e, former);
+	cut_streams(e, former);
 	inherit(h, former, keep);
 	hold_put(e, former);
 	return 0;
@@ -504,7 +522,7 @@ static int take_turn(struct arrival *a, int fd, struct smg_err *err)
 		smg_sleep_ms(5);
 		pthread_mutex_lock(&a->e->hold_lock);
 	}
-	ours = s->fd < 0 && s->attempt == a->attempt;
+	ours = s->fd < 0 && s->attempt == a->attempt && !a->h->dropped;
 	if (ours)
 		s->fd = fd;
 	pthread_mutex_unlock(&a->e->hold_lock);

@@ -217,6 +217,9 @@ static void go_on(struct wf *wf)
 		land_take_held(wf);
 	land_recover(wf);
 	pthread_mutex_unlock(&wf->lock);
+	for (size_t i = 0; i < wf->spec->n; i++) /* the daemon before may not have come to that */
+		if (wf->svc[i].state == SMG_SVC_RUNNING || wf->svc[i].state == SMG_SVC_EXITED)
+			land_drop_images(wf, i);
 	begin_catching_up(wf);
 	conduct_start(wf);
 }
