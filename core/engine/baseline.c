@@ -191,6 +191,7 @@ void baseline_save(struct wf *wf)
 	size_t n = wf->spec->n, started = 0;
 	struct line l = {wf, levels(wf), smg_xcalloc(n, 1), smg_xcalloc(n, 1), smg_xcalloc(n, 1)};
 	SMG_AUTOFREE struct carrier *c = smg_xcalloc(n, sizeof(*c));
+	SMG_AUTOFREE bool *left = smg_xcalloc(n, sizeof(*left));
 
 	upside_down(l.level, n);
 	for (size_t i = 0; i < n; i++)
@@ -203,12 +204,15 @@ void baseline_save(struct wf *wf)
 		c[started] = (struct carrier){.l = &l, .i = i};
 		if (pthread_create(&c[started].thread, NULL, carrier_main, &c[started]) == 0)
 			started++;
-		else /* no more threads: it is saved all the same, by the one that waits for nobody */
-			wf->svc[i].busy = false, crowd_change(&wf->dumping, -1);
+		else /* no more threads: nobody is to wait for it, and it is saved below */
+			left[i] = l.packed[i] = l.sent[i] = l.over[i] = true;
 	}
 	pthread_mutex_unlock(&wf->lock);
 	for (size_t k = 0; k < started; k++)
 		pthread_join(c[k].thread, NULL);
+	for (size_t i = 0; i < n; i++)
+		if (left[i])
+			save_to_disk(wf, i);
 	pthread_mutex_lock(&wf->lock);
 	free(l.level);
 	free(l.packed);

@@ -739,7 +739,8 @@ bool hold_land(struct smg_engine *e, const char *workflow, const char *service, 
 		SMG_AUTOFREE char *parent = smg_xasprintf("%.*s", (int)(strrchr(dir, '/') - dir), dir);
 		struct smg_err err = {0};
 
-		if (smg_mkdirs(parent, 0700, &err) < 0 || smg_rmtree(dir, &err) < 0 || rename(from, dir) < 0) {
+		if (smg_mkdirs(parent, 0700, &err) < 0 || smg_rmtree(dir, &err) < 0 ||
+			(rename(from, dir) < 0 && smg_fail_errno(&err, "cannot rename %s", from) < 0)) {
 			smg_warn("%s.%s: cannot be taken over: %s", workflow, service, err.msg);
 			ok = false;
 		}

@@ -227,11 +227,12 @@ struct leaving {
 int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err *err);
 /* The worker that dumps service i to this node's disk. */
 void save_to_disk(struct wf *wf, size_t i);
-/* The services are as good as safe: the job's script is ended, or the job requeued. Once. */
-void give_job_back(struct leaving *l);
 /* Services that could not be saved end here: killed, and to be started again or failed. Without the lock. */
 void wf_settle_unsavable(struct wf *wf);
+
 /* ---- follow.c ---- */
+/* The services are as good as safe: the job's script is ended, or the job requeued. Once. */
+void give_job_back(struct leaving *l);
 /* Sees to the time limit: takes over what an admin changed; leaving: adds this run's time to what is used. Under the lock. */
 void wf_account(struct wf *wf, const struct smg_job *job, bool leaving);
 /* A thread that has the job start at once when it is PENDING; one at a time for a job. */
@@ -266,8 +267,8 @@ int64_t stream_measure(struct wf *wf);
 void stream_aim(struct wf *wf, struct leaving *l);
 /*
  * Streams the memory of service i, which is frozen, to the target, and all else that it needs there; refs: pages that are there
- * already are referred to. 0: the target has said that it
- * has a complete copy; the container is still here, frozen, for stream_commit or nothing. -1: it goes on running. Without the lock.
+ * already are referred to. 0: the target has said that it has a complete copy; the container is still here, frozen, for
+ * stream_commit or nothing. -1: it goes on running; SMG_ENOENT: it has ended, SMG_EUNSUP: CRIU cannot save it. Without the lock.
  */
 int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct smg_err *err);
 /* The copy is on record: the container here ends, and what it had not finished writing is kept for the next node. */
@@ -280,6 +281,7 @@ void stream_close(struct wf *wf);
 char *tail_dir(const struct wf *wf);
 /* Into the service's folder, where a restore looks for it. */
 void tail_take(struct wf *wf, size_t i);
+/* It starts anew: what its former life had not finished writing is not its own. */
 void tail_drop(struct wf *wf, size_t i);
 
 /* A file of service i to the target, as name; likewise complete when it returns 0. Without the lock. */

@@ -387,9 +387,18 @@ static int may_save(struct wf *wf, const struct leaving *l, struct smg_err *err)
 	return 0;
 }
 
+static bool any_there(const struct wf *wf)
+{
+	for (size_t i = 0; i < wf->spec->n && wf->target.ready; i++)
+		if (wf->svc[i].state == SMG_SVC_SAVED && !wf->svc[i].have_copy && !strcmp(wf->svc[i].copy_at, wf->target.node))
+			return true;
+	return false;
+}
+
 static void save_over(struct wf *wf)
 {
 	struct migration *m = &wf->mig;
+	bool there = any_there(wf);
 
 	count_saved(wf);
 	m->saved_us = smg_now_us();
@@ -399,7 +408,10 @@ static void save_over(struct wf *wf)
 	wf->saving = false;
 	wf_say(wf, NULL, SMG_INFO, "saved %lld services, %.1f MB, %.2f s after the signal%s%s", (long long)m->moved,
 		(double)m->bytes / 1e6, (double)(m->saved_us - m->signal_us) / 1e6,
-		wf->target.ready ? wf->target.in_memory ? ", in the memory of " : ", on the disk of " : "", wf->target.node);
+		!there		       ? ""
+		: wf->target.in_memory ? ", in the memory of "
+				       : ", on the disk of ",
+		there ? wf->target.node : "");
 	stream_close(wf);
 	client_push(wf, json_pack("{s:b}", "moved", 1));
 	wf_wake(wf);
@@ -407,7 +419,7 @@ static void save_over(struct wf *wf)
 
 int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err *err)
 {
-	struct turn t;
+	struct turn t = {0};
 
 	pthread_mutex_lock(&wf->lock);
 	if (may_save(wf, l, err) < 0) {
@@ -424,7 +436,8 @@ int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err 
 	pthread_mutex_unlock(&wf->lock);
 	stream_aim(wf, l);
 	pthread_mutex_lock(&wf->lock);
-	plan_turns(wf, l, &t); /* while all still run */
+	if (wf->spec->strategy == SMG_STRATEGY_STREAM)
+		plan_turns(wf, l, &t); /* while all still run */
 	freeze_all(wf);
 	if (wf->spec->strategy == SMG_STRATEGY_STREAM)
 		dump_all(wf, l, &t);

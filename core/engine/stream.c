@@ -176,11 +176,14 @@ static int make_pair(int sv[2], struct smg_err *err)
 	return 0;
 }
 
-/* SMG_ENOENT is kept for "the container has ended". */
+/* SMG_ENOENT is kept for "the container has ended", SMG_EUNSUP for what CRIU cannot save: neither the network's nor the target's.
+ */
 static int not_the_service(struct smg_err *err)
 {
 	if (err->code == SMG_ENOENT)
 		err->code = SMG_EAGAIN;
+	else if (err->code == SMG_EUNSUP)
+		err->code = SMG_ESYS;
 	return -1;
 }
 
@@ -263,7 +266,7 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 	memset(&s->sent, 0, sizeof(s->sent));
 	s->stream_began = smg_steady_us();
 	if (i > UINT16_MAX)
-		return smg_fail(err, SMG_EUNSUP, "more than %d services", UINT16_MAX);
+		return smg_fail(err, SMG_ESYS, "more than %d services are not streamed", UINT16_MAX);
 	if (connect_stream(wf, i, &w, err) < 0)
 		return not_the_service(err);
 	o.attempt = s->streams;

@@ -329,20 +329,28 @@ static uint64_t given_memory(const node_info_t *ni)
 #endif
 }
 
+/* One node's record; on success the caller frees *msg. */
+static int load_node(const char *node, node_info_msg_t **msg, struct smg_err *err)
+{
+	SMG_AUTOFREE char *name = smg_xstrdup(node);
+
+	if (slurm_load_node_single(msg, name, SHOW_ALL) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask Slurm about a node");
+	if ((*msg)->record_count >= 1 && (*msg)->node_array[0].name)
+		return 0;
+	slurm_free_node_info_msg(*msg);
+	return smg_fail(err, SMG_ENOENT, "Slurm knows no node %s", node);
+}
+
 static int real_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg_err *err)
 {
 	node_info_msg_t *msg = NULL;
-	SMG_AUTOFREE char *name = smg_xstrdup(node);
 	const node_info_t *ni;
 	uint64_t given;
 
 	(void)ctx;
-	if (slurm_load_node_single(&msg, name, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about a node");
-	if (msg->record_count < 1 || !msg->node_array[0].name) {
-		slurm_free_node_info_msg(msg);
-		return smg_fail(err, SMG_ENOENT, "Slurm knows no node %s", node);
-	}
+	if (load_node(node, &msg, err) < 0)
+		return -1;
 	ni = &msg->node_array[0];
 	given = given_memory(ni);
 	/* RealMemory is 1 where the site has not set it. */
@@ -383,16 +391,11 @@ static int real_comment(void *ctx, uint32_t id, const char *text, struct smg_err
 static int real_node_down(void *ctx, const char *node, bool *down, char *addr, size_t n, struct smg_err *err)
 {
 	node_info_msg_t *msg = NULL;
-	SMG_AUTOFREE char *name = smg_xstrdup(node);
 	const node_info_t *ni;
 
 	(void)ctx;
-	if (slurm_load_node_single(&msg, name, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about a node");
-	if (msg->record_count < 1 || !msg->node_array[0].name) {
-		slurm_free_node_info_msg(msg);
-		return smg_fail(err, SMG_ENOENT, "Slurm knows no node %s", node);
-	}
+	if (load_node(node, &msg, err) < 0)
+		return -1;
 	ni = &msg->node_array[0];
 	/* NO_RESPOND alone passes: what runs there may be alive, and nothing may run twice. */
 	*down = (ni->node_state & NODE_STATE_BASE) == NODE_STATE_DOWN;
