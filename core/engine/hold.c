@@ -255,6 +255,7 @@ static void to_disk(struct smg_engine *e, struct hold *h)
 	h->dir = smg_xstrdup(h->disk);
 	h->in_memory = false;
 	pthread_mutex_unlock(&e->hold_lock);
+	smg_page_pool_let_go(h->pool);
 	/* The memory goes last: a daemon that comes back finds one of the two. */
 	if (write_mark(h, &err) < 0 || rt->ops->room_end(rt->ctx, memory, &err) < 0)
 		smg_warn("%s", err.msg);
@@ -789,6 +790,7 @@ void hold_rest(struct smg_engine *e, const char *workflow)
 	pthread_mutex_lock(&e->hold_lock);
 	h->landed = true; /* nothing is let in any more */
 	pthread_mutex_unlock(&e->hold_lock);
+	smg_page_pool_let_go(h->pool); /* the memory of each becomes free when it is back in use, not with the last one */
 	for (size_t i = 0; i < h->n; i++) {
 		SMG_AUTOFREE char *dir = smg_xasprintf("%s/%s", h->dir, h->services[i].name);
 		SMG_AUTOFREE char *disk = smg_xasprintf("%s/%s", h->disk, h->services[i].name);

@@ -211,6 +211,7 @@ static void stream_worker(struct wf *wf, size_t i)
 	crowd_change(&wf->dumping, -1);
 	if (rc == 0) {
 		streamed(wf, i, bytes);
+		wf_wake(wf); /* the next one may begin */
 		pthread_mutex_unlock(&wf->lock);
 		stream_commit(wf, i);
 		rates_learn(wf->e, wf->e->env.config.node, s->copy_at, SMG_PHASE_STREAM, bytes, m.took_us, m.at_once);

@@ -89,6 +89,17 @@ void smg_page_pool_free(struct smg_page_pool *p)
 	free(p);
 }
 
+void smg_page_pool_let_go(struct smg_page_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	for (unsigned i = 0; i < p->n; i++)
+		if (!p->streams[i].open && !p->streams[i].readers) {
+			p->streams[i].failed = true;
+			drop_files(&p->streams[i]);
+		}
+	pthread_mutex_unlock(&p->lock);
+}
+
 static int claim_stream(struct smg_page_pool *p, unsigned stream, struct smg_err *err)
 {
 	struct stream *s;

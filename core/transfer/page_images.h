@@ -18,6 +18,9 @@ struct smg_page_pool;
 struct smg_page_pool *smg_page_pool_new(int wait_ms);
 /* When no images of it are open any more. NULL-tolerant. */
 void smg_page_pool_free(struct smg_page_pool *p);
+/* Nobody shall take a page from another any more: lets go of the images that are not open, which are in use as files as long as the
+ * pool has them, also when their names are gone. A page of theirs that is asked for nonetheless is SMG_EAGAIN. */
+void smg_page_pool_let_go(struct smg_page_pool *p);
 
 struct smg_page_images;
 

@@ -327,7 +327,8 @@ bench_migrate() {
 	all_runs
 	retry 60 no_jobs || say "jobs do not go away"
 	put_back_moves
-	jq -s '{machine: $machine, commit: $commit, links: ($links | add), took_s: ($took | tonumber), runs: .}' --arg machine "$(machine)" \
+	jq -s '{machine: $machine, cores: $cores, commit: $commit, links: ($links | add), took_s: ($took | tonumber), runs: .}' \
+		--arg machine "$(machine)" --argjson cores "$(nproc)" \
 		--arg commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" --slurpfile links "$TMP/links" \
 		--arg took "$((SECONDS - start))" "$TMP/samples" >"$TMP/raw.json"
 	python3 "$HERE/report.py" "$TMP/raw.json" "$OUT/migrate" || touch "$TMP/failed"

@@ -58,7 +58,7 @@ def first_freeze(migration):
     return min(starts, default=migration["signal_us"])
 
 
-def measures(run, links):
+def measures(run, links, cores):
     m = run["migration"]
     source, target = m["from_node"], m["to_node"]
     memory = sum(s["mib"] for s in run["services"]) << 20
@@ -70,7 +70,9 @@ def measures(run, links):
     return {
         "memory_bytes": memory,
         "total_s": (m["done_us"] - m["signal_us"]) / US,
-        "own_s": (m["saved_us"] - first_freeze(m) + m["done_us"] - m["landed_us"]) / US,
+        "save_s": (m["saved_us"] - first_freeze(m)) / US,
+        "slurm_s": (first_freeze(m) - m["signal_us"] + m["landed_us"] - m["saved_us"]) / US,
+        "land_s": (m["done_us"] - m["landed_us"]) / US,
         "downtime_s": statistics.median(gaps),
         "downtime_worst_s": max(gaps),
         "wire_bytes": used(source, "tx_bytes"),
@@ -79,6 +81,7 @@ def measures(run, links):
         "target_peak_bytes": run["after"][target]["hwm_bytes"],
         "link_floor_s": memory * 8 / links[run["link"]],
         "chain_floor_s": longest_chain(run),
+        "cpu_floor_s": (used(source, "cpu_us") + used(target, "cpu_us")) / US / cores,
         "predicted_s": predicted(m),
     }
 
@@ -192,9 +195,9 @@ def with_spread(v):
     return digits(v["median"]) + (" (%s to %s)" % (digits(v["q1"]), digits(v["q3"])) if v["q1"] != v["q3"] else "")
 
 
-HEAD = ["cell", "strategy", "n", "total s (quartiles)", "of sequential", "of pipeline", "without Slurm's share s",
+HEAD = ["cell", "strategy", "n", "total s (quartiles)", "of sequential", "of pipeline", "of which saving, Slurm, restoring",
         "downtime s: median, worst", "on the wire MB (of memory)", "CPU s", "daemons' peak MB: source, target",
-        "floor: link s", "floor: dump + restore s", "goal"]
+        "floor: link s", "floor: dump + restore s", "floor: CPU s over cores", "goal"]
 
 
 def row(cell, strategy, goals):
@@ -203,12 +206,12 @@ def row(cell, strategy, goals):
     mine = [goal_text(g) for g in goals if g[0] is cell and strategy == "stream"]
     return [
         cell.name, "`%s`" % strategy, str(cell.n[strategy]), with_spread(s["total_s"]),
-        digits(cell.ratio(strategy, "sequential")), digits(cell.ratio(strategy, "pipeline")), with_spread(s["own_s"]),
+        digits(cell.ratio(strategy, "sequential")), digits(cell.ratio(strategy, "pipeline")), "%s, %s, %s" % tuple(digits(mid[k]) for k in ("save_s", "slurm_s", "land_s")),
         "%s, %s" % (digits(mid["downtime_s"]), digits(mid["downtime_worst_s"])),
         "%s (%.2f)" % (digits(mid["wire_bytes"] / 1e6), mid["wire_bytes"] / mid["memory_bytes"]),
         with_spread(s["cpu_s"]),
         "%s, %s" % (digits(mid["source_peak_bytes"] / 1e6), digits(mid["target_peak_bytes"] / 1e6)),
-        digits(mid["link_floor_s"]), digits(mid["chain_floor_s"]), "; ".join(mine),
+        digits(mid["link_floor_s"]), digits(mid["chain_floor_s"]), digits(mid["cpu_floor_s"]), "; ".join(mine),
     ]
 
 
@@ -254,7 +257,7 @@ def main(path, out):
     failed = [r for r in raw["runs"] if "failed" in r]
     runs = [r for r in raw["runs"] if "failed" not in r]
     for r in runs:
-        r["measures"] = measures(r, raw["links"])
+        r["measures"] = measures(r, raw["links"], raw["cores"])
     cells = cells_of(runs)
     goals = goals_of(cells, runs)
     with open(out + ".json", "w") as f:

@@ -581,6 +581,40 @@ static struct {
 } tape;
 
 /* All kinds of records that there are, as they went over the wire; LZ4 needs a slow link. */
+static bool in_use(const char *file)
+{
+	struct stat want = look(file), st;
+	bool found = false;
+
+	for (int fd = 0; fd < 1024 && !found; fd++)
+		found = fstat(fd, &st) == 0 && st.st_ino == want.st_ino && st.st_dev == want.st_dev;
+	return found;
+}
+
+/* Memory that is back in use shall not lie here a second time until the last service is. */
+static void let_go_files_are_in_use_no_more(void **state)
+{
+	struct smg_page_images *im, *open;
+	char page[PAGE] = {1};
+
+	(void)state;
+	mkdir(path("a"), 0700);
+	mkdir(path("b"), 0700);
+	OK(smg_page_images_open(pool, 0, path("a"), &im, &err));
+	OK(smg_page_images_next(im, PID(1), &err));
+	OK(smg_page_images_data(im, 0, 1, PRESENT, page, &err));
+	OK(smg_page_images_close(im, 1, &err));
+	OK(smg_page_images_open(pool, 1, path("b"), &open, &err));
+	OK(smg_page_images_next(open, PID(1), &err));
+	assert_true(in_use(path("a/pages-1.img")) && in_use(path("b/pages-1.img")));
+	smg_page_pool_let_go(pool);
+	assert_false(in_use(path("a/pages-1.img")));
+	assert_true(in_use(path("b/pages-1.img")));
+	FAILS(smg_page_images_read(open, (struct smg_page_at){0, 0, 0}, 1, page, &err), SMG_EAGAIN);
+	OK(smg_page_images_data(open, 0, 1, PRESENT, page, &err));
+	OK(smg_page_images_close(open, 1, &err));
+}
+
 static void record_tape(void)
 {
 	struct seg segs[ONE_PAGE_RUNS + 4];
@@ -1457,6 +1491,7 @@ int main(void)
 		T(referred_stream_fails),
 		T(referred_stream_never_comes),
 		T(referred_stream_comes_again),
+		T(let_go_files_are_in_use_no_more),
 		T(reading_what_is_reopened),
 		T(waiting_for_itself),
 		T(one_stream_at_a_time),
