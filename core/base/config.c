@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum kind { STRING, PATH, INT, SIZE, YES, LEVEL };
+enum kind { STRING, PATH, INT, SIZE, YES, SUBNET, LEVEL };
 
 static const struct key {
 	const char *name;
@@ -49,6 +50,7 @@ static const struct key {
 	O(YES, "SkipZeros", skip_zeros),
 	O(YES, "Dedup", dedup),
 	O(YES, "Compress", compress),
+	O(SUBNET, "Subnet", subnet),
 	O(LEVEL, "LogLevel", debug),
 #undef S
 #undef I
@@ -68,6 +70,29 @@ static void set_defaults(struct smg_config *c)
 	c->land_wait_s = 10;
 	c->land_keep_s = 600;
 	c->skip_zeros = c->dedup = c->compress = true;
+	c->subnet = 10u << 24 | 211u << 16;
+	c->subnet_bits = 16;
+}
+
+/* An IPv4 network with room for at least a service and the switch: 10.211.0.0/16. */
+static int parse_subnet(const char *value, struct smg_config *c)
+{
+	char address[INET_ADDRSTRLEN] = "";
+	const char *slash = strchr(value, '/');
+	struct in_addr in;
+	char *end;
+	long bits;
+
+	if (!slash || slash == value || slash - value >= (long)sizeof(address))
+		return -1;
+	memcpy(address, value, (size_t)(slash - value));
+	bits = strtol(slash + 1, &end, 10);
+	if (!slash[1] || *end || bits < 8 || bits > 29 || inet_pton(AF_INET, address, &in) != 1 ||
+		ntohl(in.s_addr) & (UINT32_MAX >> bits))
+		return -1;
+	c->subnet = ntohl(in.s_addr);
+	c->subnet_bits = (int)bits;
+	return 0;
 }
 
 /* A number of bytes with an optional K, M, G or T (of 1024). */
@@ -126,6 +151,10 @@ static int set_key(struct smg_config *c, const struct key *k, const char *value,
 		if (strcasecmp(value, "yes") && strcasecmp(value, "no"))
 			return smg_fail(err, SMG_EINVAL, "%s must be yes or no, not '%s'", k->name, value);
 		*(bool *)at = !strcasecmp(value, "yes");
+		return 0;
+	case SUBNET:
+		if (parse_subnet(value, c) < 0)
+			return smg_fail(err, SMG_EINVAL, "%s must be a network like 10.211.0.0/16, not '%s'", k->name, value);
 		return 0;
 	case LEVEL:
 		if (strcasecmp(value, "debug") && strcasecmp(value, "info"))

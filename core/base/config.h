@@ -35,6 +35,8 @@ struct smg_config {
 	bool skip_zeros;      /* SkipZeros: pages of zeros are not sent */
 	bool dedup;	      /* Dedup: a page that the receiver has already is not sent again */
 	bool compress;	      /* Compress: LZ4 where the link is what is waited for */
+	uint32_t subnet;      /* Subnet: of the addresses that services have on their workflow's network; 10.211.0.0/16 */
+	int subnet_bits;      /* ... of which so many are the network's */
 	bool debug;	      /* LogLevel=debug */
 };
 

@@ -148,10 +148,16 @@ int engine_launch(struct wf *wf, size_t i, bool restore, struct smg_err *err)
 	SMG_AUTOFREE char *cgroup = smg_xasprintf("%s/%s", wf->cgroup, s->id);
 	struct smg_launch l;
 	struct smg_shim shim;
+	struct smg_net net = {0};
 	char prefix[80];
 
 	launch_args(wf, i, restore, prefix, sizeof(prefix), &l);
 	l.cgroup = cgroup;
+	if (net_member(wf, i)) {
+		if (net_join(wf, i, &net, err) < 0)
+			return -1;
+		l.net = &net;
+	}
 	if (rt->ops->launch(rt->ctx, &l, &shim, err) < 0)
 		return -1;
 	s->shim = shim;
@@ -306,7 +312,8 @@ static int64_t probe_due(struct wf *wf)
 	for (size_t i = 0; i < wf->spec->n; i++) {
 		struct svc *s = &wf->svc[i];
 
-		if (!s->spec->health.test || s->state != SMG_SVC_RUNNING || s->probing || s->stop_sent)
+		if (!s->spec->health.test || s->state != SMG_SVC_RUNNING || s->probing || s->stop_sent ||
+			(wf->net_held && net_member(wf, i)))
 			continue;
 		if (s->next_probe <= now) {
 			s->probing = true;
@@ -440,6 +447,7 @@ static void finish(struct wf *wf)
 		if (wf->svc[i].have_copy)
 			land_drop_images(wf, i);
 	land_forget_held(wf);
+	net_leave(wf);
 	if (!keep && smg_rmtree(wf->dir, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);
 	smg_job_cgroup_remove(wf->cgroup);
@@ -492,7 +500,7 @@ static int64_t decide(struct wf *wf)
 		/* Containers are made with the client's descriptors and seen from its mount namespace: without one, nothing new. */
 		if (wf->state == SMG_WF_LANDING && wf->client)
 			next = land_step(wf);
-		if (wf->state == SMG_WF_LANDING && land_over(wf))
+		if (wf->state == SMG_WF_LANDING && land_over(wf) && !net_waking(wf))
 			land_done(wf);
 		if (wf->client)
 			start_ready(wf);

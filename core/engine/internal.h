@@ -128,6 +128,9 @@ struct wf {
 	json_t *sources;		 /* array of nodes that keep a former copy until all runs here */
 	uint64_t changes;		 /* counts wf_wake: a change while the conductor looked away is not missed */
 	char claimed_by[64];
+	pthread_mutex_t net_lock;   /* outermost: whoever makes or removes the workflow's network */
+	bool net_made;		    /* under net_lock */
+	bool net_held, net_freeing; /* under the lock: its services stand still, on both sides of a move; they are being let go */
 };
 
 struct job_mark {
@@ -229,6 +232,25 @@ int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err 
 void save_to_disk(struct wf *wf, size_t i);
 /* Services that could not be saved end here: killed, and to be started again or failed. Without the lock. */
 void wf_settle_unsavable(struct wf *wf);
+
+/* ---- network.c: the workflow's own network, and what it holds together ---- */
+bool net_member(const struct wf *wf, size_t i);
+/* Makes the network, if it is not there, and says where service i is on it. Blocks; without the lock. */
+int net_join(struct wf *wf, size_t i, struct smg_net *out, struct smg_err *err);
+/* Before the first freeze: from here on what its services send to one another is dropped, and sent again after the move. Under the
+ * lock, which it lets go. -1: the network cannot be held, so its services cannot be saved. */
+int net_hold(struct wf *wf, struct smg_err *err);
+/* A save that saved none of its services: they talk again. Under the lock, which it lets go. */
+void net_unhold(struct wf *wf);
+/* As the landing begins, under the lock: they are to wake together. */
+void net_await(struct wf *wf);
+/* Service i is restored: it stands still until all are. Blocks; without the lock. */
+void net_stand_still(struct wf *wf, size_t i);
+/* Nothing is left to restore: wakes them, those first on whom others depend, and lets their packets pass; where one of them could
+ * not be restored, the others are put back to disk. True: that goes on, or has just begun. Under the lock. */
+bool net_waking(struct wf *wf);
+/* The network goes, unless a container is on it. Blocks; without the lock. */
+void net_leave(struct wf *wf);
 
 /* ---- follow.c ---- */
 /* The services are as good as safe: the job's script is ended, or the job requeued. Once. */

@@ -385,6 +385,8 @@ static void restore_worker(struct wf *wf, size_t i)
 	crowd = wf->restoring.integral;
 	pthread_mutex_unlock(&wf->lock);
 	rc = engine_launch(wf, i, true, &err);
+	if (rc == 0)
+		net_stand_still(wf, i);
 	took = smg_steady_us() - began;
 
 	if (rc < 0)

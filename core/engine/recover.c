@@ -213,8 +213,10 @@ static void recover_one(struct smg_engine *e, const char *id)
 static void go_on(struct wf *wf)
 {
 	pthread_mutex_lock(&wf->lock);
-	if (wf->state == SMG_WF_LANDING) /* cut short, maybe before all that was held here had become the workflow's own */
+	if (wf->state == SMG_WF_LANDING) { /* cut short, maybe before all that was held here had become the workflow's own */
 		land_take_held(wf);
+		net_await(wf);
+	}
 	land_recover(wf);
 	pthread_mutex_unlock(&wf->lock);
 	for (size_t i = 0; i < wf->spec->n; i++) /* the daemon before may not have come to that */

@@ -203,6 +203,7 @@ static struct client *begin_landing(struct visit *v, struct wf *wf, struct smg_s
 	c = attach(wf, v->conn);
 	welcome(v, wf, spec);
 	land_take_held(wf);
+	net_await(wf);
 	return c;
 }
 

@@ -69,9 +69,22 @@ static void freeze_all(struct wf *wf)
 	for (size_t k = wf->spec->n; k-- > 0;) {
 		size_t i = wf->dag.order[k];
 
-		if (wf->svc[i].state == SMG_SVC_RUNNING)
+		if (wf->svc[i].state == SMG_SVC_RUNNING && !wf->svc[i].unsavable)
 			freeze_one(wf, i);
 	}
+}
+
+/* A network that goes on while its services are saved one after the other would take what is acknowledged already and belongs to
+ * nobody any more. */
+static void hold_network(struct wf *wf)
+{
+	struct smg_err err = {0};
+
+	if (net_hold(wf, &err) == 0)
+		return;
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (net_member(wf, i) && wf->svc[i].state == SMG_SVC_RUNNING)
+			cannot_save(wf, i, err.msg);
 }
 
 /* ---- dump ---- */
@@ -439,14 +452,17 @@ int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err 
 	pthread_mutex_lock(&wf->lock);
 	if (wf->spec->strategy == SMG_STRATEGY_STREAM)
 		plan_turns(wf, l, &t); /* while all still run */
+	hold_network(wf);
 	freeze_all(wf);
 	if (wf->spec->strategy == SMG_STRATEGY_STREAM)
 		dump_all(wf, l, &t);
 	else
 		baseline_save(wf);
 	free(t.order);
+	net_unhold(wf);
 	save_over(wf);
 	pthread_mutex_unlock(&wf->lock);
+	net_leave(wf);
 	return 0;
 }
 
@@ -478,4 +494,5 @@ void wf_settle_unsavable(struct wf *wf)
 		}
 	}
 	pthread_mutex_unlock(&wf->lock);
+	net_leave(wf);
 }

@@ -95,7 +95,7 @@ static json_t *namespaces_json(enum smg_network network)
 {
 	json_t *ns = json_pack("[{s:s}, {s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "uts", "type", "mount");
 
-	if (network == SMG_NET_NONE)
+	if (network != SMG_NET_HOST)
 		json_array_append_new(ns, json_pack("{s:s}", "type", "network"));
 	return ns;
 }
@@ -143,7 +143,7 @@ json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
  */
 const char *smg_oci_criu_conf(enum smg_network network)
 {
-	if (network == SMG_NET_NONE)
+	if (network != SMG_NET_HOST)
 		return "ghost-limit 1G\ntcp-established\nskip-in-flight\nlink-remap\nmanage-cgroups=ignore\n";
 	return "ghost-limit 1G\ntcp-close\nskip-in-flight\nlink-remap\nmanage-cgroups=ignore\n";
 }

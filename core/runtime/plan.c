@@ -4,6 +4,7 @@
 #include "base/util.h"
 #include "runtime/oci.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static json_t *owner_json(const struct smg_owner *o)
@@ -25,14 +26,22 @@ static json_t *mounts_json(const struct smg_service *s)
 	return mounts;
 }
 
+static json_t *net_json(const struct smg_net *n)
+{
+	if (!n)
+		return json_null();
+	return json_pack("{s:s, s:i, s:s, s:s, s:s}", "name", n->name, "port", (int)n->port, "address", n->address, "gateway",
+		n->gateway, "mac", n->mac);
+}
+
 json_t *smg_plan_make(const struct smg_launch *l, const char *bundle, const char *runc_root, const char *cgroup_dir)
 {
 	const struct smg_service *s = l->service;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", l->id, "bundle", bundle,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o, s:o}", "id", l->id, "bundle", bundle,
 		"runc_root", runc_root, "dir", l->dir, "image", s->image, "prefix", l->prefix, "path", smg_oci_path(s->environment),
 		"cwd", s->working_dir ? s->working_dir : "/", "cgroup_dir", cgroup_dir, "command", smg_oci_strings(s->command),
-		"mounts", mounts_json(s), "restore", l->restore, "owner", owner_json(l->owner));
+		"mounts", mounts_json(s), "restore", l->restore, "owner", owner_json(l->owner), "net", net_json(l->net));
 }
 
 static int read_owner(const json_t *j, struct smg_owner *o)
@@ -51,22 +60,42 @@ static int read_owner(const json_t *j, struct smg_owner *o)
 	return 0;
 }
 
+static int read_net(const json_t *j, struct smg_plan *p)
+{
+	struct smg_net *n = &p->net;
+	const char *name, *address, *gateway, *mac;
+	int port;
+
+	p->networked = !json_is_null(j);
+	if (!p->networked)
+		return 0;
+	if (json_unpack((json_t *)j, "{s:s, s:i, s:s, s:s, s:s}", "name", &name, "port", &port, "address", &address, "gateway",
+		    &gateway, "mac", &mac) < 0)
+		return -1;
+	n->port = (unsigned)port;
+	snprintf(n->name, sizeof(n->name), "%s", name);
+	snprintf(n->address, sizeof(n->address), "%s", address);
+	snprintf(n->gateway, sizeof(n->gateway), "%s", gateway);
+	snprintf(n->mac, sizeof(n->mac), "%s", mac);
+	return 0;
+}
+
 int smg_plan_read(const char *bundle, struct smg_plan *out, struct smg_err *err)
 {
 	SMG_AUTOFREE char *path = smg_xasprintf("%s/plan.json", bundle);
 	struct smg_plan p = {0};
 	json_error_t why;
-	json_t *owner;
+	json_t *owner, *net;
 	int restore;
 
 	p.json = json_load_file(path, 0, &why);
 	if (!p.json)
 		return smg_fail(err, SMG_EPROTO, "%s: %s", path, why.text);
-	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", &p.id, "bundle",
+	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o, s:o}", "id", &p.id, "bundle",
 		    &p.bundle, "runc_root", &p.runc_root, "dir", &p.dir, "image", &p.image, "prefix", &p.prefix, "path", &p.path,
 		    "cwd", &p.cwd, "cgroup_dir", &p.cgroup_dir, "command", &p.command, "mounts", &p.mounts, "restore", &restore,
-		    "owner", &owner) < 0 ||
-		read_owner(owner, &p.owner) < 0) {
+		    "owner", &owner, "net", &net) < 0 ||
+		read_owner(owner, &p.owner) < 0 || read_net(net, &p) < 0) {
 		json_decref(p.json);
 		return smg_fail(err, SMG_EPROTO, "%s: a member is missing or of the wrong type", path);
 	}

@@ -23,7 +23,8 @@ struct smg_plan {
 	const char *id, *bundle, *runc_root, *dir, *image, *prefix, *path, *cwd, *cgroup_dir;
 	json_t *command; /* array of strings */
 	json_t *mounts;	 /* array of {source, target, read_only} */
-	bool restore;
+	bool restore, networked;
+	struct smg_net net;
 	struct smg_owner owner;
 };
 

@@ -29,6 +29,11 @@ int smg_real_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err)
 int smg_real_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err *err);
 int smg_real_room(void *ctx, const char *dir, int64_t bytes, struct smg_err *err);
 int smg_real_room_end(void *ctx, const char *dir, struct smg_err *err);
+int smg_real_net_up(void *ctx, const char *name, const char *gateway, const char *hosts, bool held, struct smg_err *err);
+int smg_real_net_hold(void *ctx, const char *name, bool held, struct smg_err *err);
+int smg_real_net_down(void *ctx, const char *name, struct smg_err *err);
+/* The file that net_up wrote. The caller frees. */
+char *smg_real_net_hosts(const struct smg_real *rt, const char *name);
 /* CRIU's last word in dump.log. */
 bool smg_real_dump_finished(const char *log);
 /* Waits for a `runc checkpoint` of the container that a daemon before us began. */

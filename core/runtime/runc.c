@@ -64,12 +64,19 @@ static int write_bundle(
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
 	SMG_AUTOFREE char *work = smg_xasprintf("%s/work", bundle);
 	const char *text = smg_oci_criu_conf(l->service->network);
+	json_t *config;
 
 	if (smg_mkdirs(work, 0700, err) < 0 || smg_write_file(conf, text, strlen(text), 0600, err) < 0)
 		return -1;
 	if (write_json(bundle, "plan.json", smg_plan_make(l, bundle, rt->runc_root, cgroup_dir), err) < 0)
 		return -1;
-	return write_json(bundle, "config.json", smg_oci_config(l, bundle), err);
+	config = smg_oci_config(l, bundle);
+	if (l->net) {
+		SMG_AUTOFREE char *hosts = smg_real_net_hosts(rt, l->net->name);
+
+		smg_oci_add_bind(config, hosts, "/etc/hosts", true);
+	}
+	return write_json(bundle, "config.json", config, err);
 }
 
 /* The mount namespace of the user's `smigrate run`; the start time is looked at after the file is open. */
@@ -473,6 +480,9 @@ static const struct smg_runtime_ops ops = {
 	.memory = smg_real_memory,
 	.room = smg_real_room,
 	.room_end = smg_real_room_end,
+	.net_up = smg_real_net_up,
+	.net_hold = smg_real_net_hold,
+	.net_down = smg_real_net_down,
 	.exec = exec_in,
 	.kill = kill_container,
 	.cleanup = cleanup,

@@ -21,16 +21,26 @@ struct smg_owner {
 	int64_t client_start;
 };
 
+/* Where a container is on its workflow's network: all that makes an address the same after a move. */
+struct smg_net {
+	char name[160];	  /* of the network: as `ip netns` shows its switch */
+	unsigned port;	  /* of the switch, from 1 */
+	char address[32]; /* the container's, with the length of its prefix: 10.211.0.3/16 */
+	char gateway[20]; /* the switch's own */
+	char mac[20];
+};
+
 /* What is started or restored. All strings are borrowed for the call. */
 struct smg_launch {
 	const char *id;	 /* container id, unique on the node: [a-zA-Z0-9_.-]{1,200} */
 	const char *dir; /* its own folder on plain storage (0700 root): upper/ work/ images/ partial.1 partial.2 tmpfs-0.links */
 	const struct smg_service *service;
 	const struct smg_owner *owner;
-	const char *cgroup; /* path of the container's cgroup, as runc's cgroupsPath */
-	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
-	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
-	bool restore;	    /* from dir/images instead of starting the command */
+	const char *cgroup;	   /* path of the container's cgroup, as runc's cgroupsPath */
+	const char *prefix;	   /* put in front of every line of output, e.g. "worker1 | " */
+	int out_fd, err_fd;	   /* the job's stdout and stderr; the shim gets copies */
+	bool restore;		   /* from dir/images instead of starting the command */
+	const struct smg_net *net; /* where network is SMG_NET_BRIDGE; it is up */
 };
 
 struct smg_shim {
@@ -103,6 +113,16 @@ struct smg_runtime_ops {
 	 * number. room_end removes both. */
 	int (*room)(void *ctx, const char *dir, int64_t bytes, struct smg_err *err);
 	int (*room_end)(void *ctx, const char *dir, struct smg_err *err);
+	/*
+	 * Makes a network: a switch in a network namespace of its own, that has the address `gateway` (with its prefix), and a file
+	 * of host names that every container on it sees as /etc/hosts. held: nothing passes from one port to another. Is it there
+	 * already, only that is changed.
+	 */
+	int (*net_up)(void *ctx, const char *name, const char *gateway, const char *hosts, bool held, struct smg_err *err);
+	/* Whether packets pass. What is dropped TCP sends again: to those who are frozen it is as if no time had gone by. */
+	int (*net_hold)(void *ctx, const char *name, bool held, struct smg_err *err);
+	/* Removes it; repeatable. */
+	int (*net_down)(void *ctx, const char *name, struct smg_err *err);
 	/* Unmounts and removes what launch made outside dir. Kills what still runs. Repeatable. */
 	int (*cleanup)(void *ctx, const char *id, struct smg_err *err);
 };

@@ -359,6 +359,23 @@ static int fake_room_end(void *ctx, const char *dir, struct smg_err *err)
 	return enter(ctx, "room_end", "", err) < 0 ? -1 : smg_rmtree(dir, err);
 }
 
+static int fake_net_up(void *ctx, const char *name, const char *gateway, const char *hosts, bool held, struct smg_err *err)
+{
+	(void)gateway;
+	(void)hosts;
+	return enter(ctx, held ? "net_up_held" : "net_up", name, err);
+}
+
+static int fake_net_hold(void *ctx, const char *name, bool held, struct smg_err *err)
+{
+	return enter(ctx, held ? "net_hold" : "net_free", name, err);
+}
+
+static int fake_net_down(void *ctx, const char *name, struct smg_err *err)
+{
+	return enter(ctx, "net_down", name, err);
+}
+
 static const struct smg_runtime_ops fake_ops = {
 	.launch = fake_launch,
 	.adopt = fake_adopt,
@@ -371,6 +388,9 @@ static const struct smg_runtime_ops fake_ops = {
 	.memory = fake_memory,
 	.room = fake_room,
 	.room_end = fake_room_end,
+	.net_up = fake_net_up,
+	.net_hold = fake_net_hold,
+	.net_down = fake_net_down,
 	.exec = fake_exec,
 	.kill = fake_kill,
 	.cleanup = fake_cleanup,

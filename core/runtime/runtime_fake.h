@@ -13,8 +13,8 @@ int smg_fake_runtime(smg_exit_fn *on_exit, void *arg, struct smg_runtime *out);
 void smg_fake_runtime_free(struct smg_runtime *rt);
 
 /* The next `times` calls of op ("launch", "restore", "adopt", "freeze", "thaw", "dump", "dump_pages", "dump_end",
- * "memory", "room", "room_end", "exec", "kill", "cleanup") for id (NULL:
- * any) fail with the code and "fake failure". */
+ * "memory", "room", "room_end", "net_up", "net_up_held", "net_hold", "net_free", "net_down", "exec", "kill", "cleanup") for id
+ * (NULL: any) fail with the code and "fake failure". */
 void smg_fake_fail(struct smg_runtime *rt, const char *op, const char *id, int code, int times);
 /* Each call of op takes that long, so that a test can look into the middle of it. */
 void smg_fake_delay(struct smg_runtime *rt, const char *op, int ms);

@@ -117,7 +117,7 @@ static int make_mounts(struct shim *s, struct smg_err *err)
 
 	if (!config)
 		return smg_fail(err, SMG_ESYS, "cannot read %s", path);
-	if (smg_netns_private(config, err) < 0 || smg_rootfs_private(err) < 0 ||
+	if (smg_netns_private(config, s->plan.networked ? &s->plan.net : NULL, err) < 0 || smg_rootfs_private(err) < 0 ||
 		smg_rootfs_mount(&s->plan, FD_CLIENT_NS, config, err) < 0 || smg_tmpfs_mount(&s->plan, err) < 0)
 		return -1;
 	if (s->plan.restore && smg_tmpfs_fill(&s->plan, err) < 0)

@@ -446,7 +446,7 @@ void smg_read_network_mode(struct smg_compose *c, const struct smg_node *v, cons
 		return;
 	n = smg_network_parse(s);
 	if (n < 0)
-		smg_bad(c, v, "'%s: %s' is not supported yet; host and none are", name, smg_shown(shown, s));
+		smg_bad(c, v, "'%s: %s' is not supported yet; host, none and bridge are", name, smg_shown(shown, s));
 	else
 		c->service->network = (enum smg_network)n;
 }

@@ -15,7 +15,7 @@ static const char *const conditions[] = {
 	[SMG_HEALTHY] = "service_healthy",
 	[SMG_COMPLETED] = "service_completed_successfully",
 };
-static const char *const networks[] = {[SMG_NET_HOST] = "host", [SMG_NET_NONE] = "none"};
+static const char *const networks[] = {[SMG_NET_HOST] = "host", [SMG_NET_NONE] = "none", [SMG_NET_BRIDGE] = "bridge"};
 static const char *const fallbacks[] = {[SMG_FALLBACK_RESTART] = "restart", [SMG_FALLBACK_FAIL] = "fail"};
 static const char *const strategies[] = {
 	[SMG_STRATEGY_STREAM] = "stream",

@@ -18,7 +18,11 @@
 #define SMG_MAX_NAME 63 /* of a workflow or a service: [a-zA-Z0-9][a-zA-Z0-9_.-]* */
 
 enum smg_condition { SMG_STARTED, SMG_HEALTHY, SMG_COMPLETED };
-enum smg_network { SMG_NET_HOST, SMG_NET_NONE };
+enum smg_network {
+	SMG_NET_HOST,	/* the node's own */
+	SMG_NET_NONE,	/* a loopback of its own */
+	SMG_NET_BRIDGE, /* the workflow's own: an address for each service, and it moves with them */
+};
 enum smg_fallback { SMG_FALLBACK_RESTART, SMG_FALLBACK_FAIL }; /* what to do with a service that cannot be checkpointed */
 
 /*

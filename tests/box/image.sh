@@ -9,7 +9,7 @@ NODE_PACKAGES=(
 	gcc libc6-dev make pkg-config iproute2 iptables nftables procps tini psmisc tar coreutils python3
 	strace util-linux ncat less
 )
-CONTAINER_PACKAGES=(redis-server redis-tools python3 procps coreutils bash ncat)
+CONTAINER_PACKAGES=(redis-server redis-tools python3 procps coreutils bash ncat postgresql python3-psycopg2)
 
 recipe_hash() {
 	sha256sum <"$BOX_DIR/image.sh" | cut -c 1-16
@@ -89,6 +89,7 @@ add_accounts() {
 build_container_root() { # ROOT MIRROR
 	bootstrap "$1" "$2"
 	in_root "$1" apt-get -q install -y --no-install-recommends "${CONTAINER_PACKAGES[@]}"
+	add_accounts "$1" # initdb wants a name for its uid
 	forget_apt "$1"
 }
 

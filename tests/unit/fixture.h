@@ -440,6 +440,21 @@ static int d_room_end(void *ctx, const char *dir, struct smg_err *err)
 	return THROUGH(RT, room_end, dir, err);
 }
 
+static int d_net_up(void *ctx, const char *name, const char *gateway, const char *hosts, bool held, struct smg_err *err)
+{
+	return THROUGH(RT, net_up, name, gateway, hosts, held, err);
+}
+
+static int d_net_hold(void *ctx, const char *name, bool held, struct smg_err *err)
+{
+	return THROUGH(RT, net_hold, name, held, err);
+}
+
+static int d_net_down(void *ctx, const char *name, struct smg_err *err)
+{
+	return THROUGH(RT, net_down, name, err);
+}
+
 static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.adopt = d_adopt,
 	.freeze = d_freeze,
@@ -451,6 +466,9 @@ static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.memory = d_memory,
 	.room = d_room,
 	.room_end = d_room_end,
+	.net_up = d_net_up,
+	.net_hold = d_net_hold,
+	.net_down = d_net_down,
 	.exec = d_exec,
 	.kill = d_kill,
 	.cleanup = d_cleanup};
@@ -729,6 +747,8 @@ static struct world *new_world(void)
 	w->config.land_max = -1;
 	w->config.land_wait_s = 10;
 	w->config.land_keep_s = 600;
+	w->config.subnet = 10u << 24 | 211u << 16;
+	w->config.subnet_bits = 16;
 	w->config.skip_zeros = w->config.dedup = w->config.compress = true;
 	w->config.dump_parallel = w->config.restore_parallel = 4;
 	for (int i = 0; i < N_NODES; i++) {
@@ -776,7 +796,8 @@ static void free_world(struct world *w)
 
 /* ---- specs ---- */
 
-/* "db! c>a,db:h,x:c d~": names; ! has a healthcheck; ~ fallback fail; > what it depends on (:h healthy, :c completed). */
+/* "db! c>a,db:h,x:c d~ e@": names; ! has a healthcheck; ~ fallback fail; @ on the workflow's network; > what it depends on (:h
+ * healthy, :c completed). */
 static json_t *health_of(const char *word)
 {
 	if (!strchr(word, '!'))
@@ -805,12 +826,13 @@ static json_t *deps_of(char *list)
 static json_t *service_of(char *word)
 {
 	const char *fallback = strchr(word, '~') ? "fail" : "restart";
+	const char *network = strchr(word, '@') ? "bridge" : "host";
 	json_t *health = health_of(word);
 	char *deps = strchr(word, '>');
 
-	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s}", "name", word, strcspn(word, "!~>"), "image",
+	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s}", "name", word, strcspn(word, "!~@>"), "image",
 		"/image", "command", "/bin/app", "environment", "working_dir", "/", "volumes", "depends_on",
-		deps_of(deps ? deps + 1 : NULL), "healthcheck", health, "network_mode", "host", "stop_signal", SIGTERM,
+		deps_of(deps ? deps + 1 : NULL), "healthcheck", health, "network_mode", network, "stop_signal", SIGTERM,
 		"stop_grace_ms", 2000, "fallback", fallback);
 }
 

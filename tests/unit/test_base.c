@@ -610,6 +610,8 @@ static void config_defaults(void **state)
 	assert_int_equal(c.land_keep_s, 600);
 	assert_int_equal(c.max_rate, 0);
 	assert_false(c.encrypt);
+	assert_int_equal(c.subnet, 0x0ad30000);
+	assert_int_equal(c.subnet_bits, 16);
 	assert_true(c.skip_zeros && c.dedup && c.compress);
 }
 
@@ -633,13 +635,16 @@ static void config_of_streams(void **state)
 	struct smg_config c;
 
 	(void)state;
-	put("c", "LandMax=0\nLandWait=3600\nLandKeep=1\nMaxRate=125M\nEncrypt=YES\nSkipZeros=no\nDedup=No\nCompress=no\n");
+	put("c", "LandMax=0\nLandWait=3600\nLandKeep=1\nMaxRate=125M\nEncrypt=YES\nSubnet=192.168.7.128/"
+		 "25\nSkipZeros=no\nDedup=No\nCompress=no\n");
 	OK(smg_config_load(path("c"), &c, &err));
 	assert_int_equal(c.land_max, 0);
 	assert_int_equal(c.land_wait_s, 3600);
 	assert_int_equal(c.land_keep_s, 1);
 	assert_int_equal(c.max_rate, 125 << 20);
 	assert_true(c.encrypt);
+	assert_int_equal(c.subnet, 0xc0a80780);
+	assert_int_equal(c.subnet_bits, 25);
 	assert_false(c.skip_zeros || c.dedup || c.compress);
 }
 
@@ -697,6 +702,13 @@ static void config_is_refused(void **state)
 		{"LandMax=8388608T", "must be a number of bytes"},
 		{"MaxRate=9223372036854775808", "must be a number of bytes"},
 		{"MaxRate=1.5G", "must be a number of bytes"},
+		{"Subnet=10.0.0.0", "must be a network like 10.211.0.0/16, not '10.0.0.0'"},
+		{"Subnet=10.0.0.1/8", "must be a network like"}, /* that is a host in it */
+		{"Subnet=10.0.0.0/7", "must be a network like"},
+		{"Subnet=10.0.0.0/30", "must be a network like"},
+		{"Subnet=10.0.0.0/16x", "must be a network like"},
+		{"Subnet=/16", "must be a network like"},
+		{"Subnet=::/16", "must be a network like"},
 		{"LandWait=0", "must be a number from 1 to 3600"},
 		{"LandWait=3601", "must be a number from 1 to 3600"},
 		{"LandKeep=0", "must be a number from 1"},

@@ -310,7 +310,7 @@ static void other_keys(void **state)
 	refuse_key("stop_signal: SIGFOO", 18, "no signal");
 	refuse_key("stop_signal: 65", 18, "whole number from 1 to 64");
 	refuse_key("working_dir: tmp", 18, "absolute");
-	refuse_key("network_mode: bridge", 19, "not supported yet; host and none are");
+	refuse_key("network_mode: service:a", 19, "not supported yet; host, none and bridge are");
 	refuse_key("x-migrate: {fallback: retry}", 27, "restart or fail");
 	refuse_key("x-migrate: {copy: stream}", 17, "'copy' is not supported yet");
 	refuse_key("x-migrate: {wait: 1s}", 17, "'wait' is not supported yet");

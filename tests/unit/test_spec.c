@@ -204,7 +204,7 @@ static void wrong_values(void **state)
 	try_value("services.0.healthcheck.retries", "0");
 	try_value("services.0.healthcheck.retries", "4294967297");
 	try_value("services.0.healthcheck.extra", "1");
-	try_value("services.0.network_mode", "\"bridge\"");
+	try_value("services.0.network_mode", "\"service:a\"");
 	try_value("services.0.stop_signal", "0");
 	try_value("services.0.stop_signal", "65");
 	try_value("services.0.stop_grace_ms", "-1");
