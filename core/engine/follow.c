@@ -37,7 +37,8 @@ void wf_account(struct wf *wf, const struct smg_job *job, bool leaving)
 struct follow {
 	struct smg_engine *e;
 	uint32_t job;
-	uint32_t priority; /* before the requeue; 0: somebody held the job, and that stays */
+	uint32_t priority; /* before the requeue; 0: not known */
+	bool held;	   /* by somebody, before the requeue: that stays */
 	bool off;	   /* its epilog here is over */
 };
 
@@ -139,7 +140,7 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 	job_target(f->e, f->job, target, sizeof(target));
 	if (!target[0])
 		mark_wait_next_second(f->e, f->job);
-	if (job->held_by_limit && f->priority && sl->ops->unhold(sl->ctx, f->job, f->priority, err) < 0)
+	if (job->held_by_limit && !f->held && sl->ops->unhold(sl->ctx, f->job, f->priority, err) < 0)
 		smg_warn("job %u: %s", f->job, err->msg);
 	if (start_job(f, job, target, err) < 0)
 		return err->code != SMG_EBUSY && err->code != SMG_EAGAIN;
@@ -197,7 +198,10 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 	if (!mark_follow(e, info->id, true))
 		return;
 	f = smg_xcalloc(1, sizeof(*f));
-	*f = (struct follow){e, info->id, info->priority, info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing};
+	*f = (struct follow){.e = e, .job = info->id};
+	mark_see(e, info); /* nothing where the run has ended */
+	f->held = mark_seen(e, info->id, &f->priority) && !f->priority;
+	f->off = info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing;
 	engine_thread(e, follow_main, f);
 }
 
@@ -300,6 +304,8 @@ void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct s
 	struct smg_err err = {0};
 	int saved = 0;
 
+	if (info)
+		mark_see(e, info);
 	l.deadline_us = requeue ? (int64_t)info->end * 1000000 : 0;
 	if (!requeue) /* Slurm is ending the script already, and looks ever more seldom whether it is gone */
 		tell_clients(e, job, true);

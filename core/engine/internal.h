@@ -140,6 +140,8 @@ struct job_mark {
 	bool judging;  /* a thread is finding out what a signal meant */
 	bool epilog;   /* the epilog of this run has been answered */
 	time_t ended;  /* the second in which slurmd began the epilog, or earlier */
+	bool seen;	   /* priority is known: */
+	uint32_t priority; /* of this run; 0: somebody held the job as it ran */
 	bool followed; /* a thread waits for it to be PENDING */
 };
 
@@ -361,6 +363,10 @@ void mark_wait_next_second(struct smg_engine *e, uint32_t job);
 /* Sets or clears "followed"; false: it was so already. */
 bool mark_follow(struct smg_engine *e, uint32_t job, bool on);
 void mark_ran(struct smg_engine *e, uint32_t job);
+/* What Slurm says of a job before it ends this run: at the end it may hold the job itself, and no more tell what was before. */
+void mark_see(struct smg_engine *e, const struct smg_job *job);
+/* The priority that it had; false: never seen. */
+bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority);
 /* In a thread of its own: asks slurmctld what a signal meant, and acts on it. One at a time for a job. */
 void engine_judge(struct smg_engine *e, uint32_t job);
 /* "[smigrate node=N]" into the job's AdminComment, in a thread of its own. */

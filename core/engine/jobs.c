@@ -35,6 +35,33 @@ void mark_ran(struct smg_engine *e, uint32_t job)
 	pthread_mutex_unlock(&e->lock);
 }
 
+void mark_see(struct smg_engine *e, const struct smg_job *job)
+{
+	struct job_mark *m;
+
+	if (job->state != SMG_JOB_RUNNING || job->held_by_limit)
+		return;
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job->id, true);
+	m->seen = true;
+	m->priority = job->priority;
+	pthread_mutex_unlock(&e->lock);
+}
+
+bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority)
+{
+	struct job_mark *m;
+	bool seen;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job, false);
+	seen = m && m->seen;
+	if (seen)
+		*priority = m->priority;
+	pthread_mutex_unlock(&e->lock);
+	return seen;
+}
+
 bool mark_follow(struct smg_engine *e, uint32_t job, bool on)
 {
 	struct job_mark *m;

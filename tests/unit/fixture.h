@@ -974,7 +974,7 @@ static bool wf_is(struct smg_store *st, const char *id, const char *state)
 }
 
 /* On how many nodes the container is. */
-static int places(struct world *w, const char *id)
+static inline int places(struct world *w, const char *id)
 {
 	int n = 0;
 
@@ -1013,7 +1013,7 @@ static int acts(struct node *n, const char *what)
 	return count_of(log, what);
 }
 
-static int slurm_acts(struct world *w, const char *what)
+static inline int slurm_acts(struct world *w, const char *what)
 {
 	SMG_AUTOFREE char *log = smg_slurm_fake_log(&w->slurm);
 

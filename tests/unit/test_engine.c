@@ -426,6 +426,52 @@ static void ends_during_save(void **state)
 	assert_int_equal(acts(n2, "launch "), 0);
 }
 
+/* ---- Slurm's own hold ---- */
+
+static void mark_limit(struct smg_job *j)
+{
+	j->held = j->held_by_limit = true;
+	j->priority = 0;
+}
+
+static void mark_held(struct smg_job *j)
+{
+	j->held = true;
+	j->priority = 0;
+}
+
+/* After so many requeues Slurm holds a job: nobody wished for that. */
+static void held_by_slurm_is_released(void **state)
+{
+	struct client *c = begin("a");
+
+	(void)state;
+	SOON(all_run(n1, "a"));
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_limit);
+	end_run(n1, JOB);
+	SOON(slurm_acts(w, "unhold") == 1);
+	assert_int_equal(look_job(w, JOB).priority, 5);
+	start_again(n2);
+	c = run(n2, "a");
+	SOON(said(c, "run again on n2: 1 moved"));
+}
+
+static void held_by_somebody_stays_held(void **state)
+{
+	begin("a");
+	(void)state;
+	SOON(all_run(n1, "a"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_held);
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_limit);
+	end_run(n1, JOB);
+	SOON(slurm_acts(w, "start") >= 1);
+	assert_int_equal(slurm_acts(w, "unhold"), 0);
+}
+
 /* ---- landings that go wrong ---- */
 
 static void restore_fails_once(void **state)
@@ -1210,6 +1256,8 @@ int main(int argc, char **argv)
 		T(spare_dir_full),
 		T(no_spare_dir),
 		T(ends_during_save),
+		T(held_by_slurm_is_released),
+		T(held_by_somebody_stays_held),
 		T(restore_fails_once),
 		T(restore_fails_always),
 		T(fetch_fails_at_first),

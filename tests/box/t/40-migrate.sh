@@ -5,14 +5,6 @@
 # shellcheck source=workflow.sh
 . "$(dirname "$0")/workflow.sh"
 
-EXAMPLES=/shared/home/user1/examples
-
-example() { # NAME: a fresh copy, all daemons at work, no job about
-	clear_jobs
-	tar -C "$ROOT/workflows" -c "$1" | box exec ctl --user user1 -- sh -c "rm -rf $EXAMPLES/$1 && mkdir -p $EXAMPLES && tar -C $EXAMPLES -x"
-}
-in_example() { box exec ctl --user user1 -- sh -c "cd $EXAMPLES/$1 && shift && exec \"\$@\"" sh "$@"; } # NAME CMD...
-step_said() { [[ $(in_example "$1" cat "$1-$2.out" 2>/dev/null) == *"$3"* ]]; } # NAME JOB TEXT
 first_line_after() { # JOB PHASE COLUMN SERVICE: of the last migration
 	state "SELECT $3 FROM phases WHERE migration = (SELECT id FROM migrations WHERE job = $1 ORDER BY signal_us DESC LIMIT 1)
 		AND service = '$4' AND phase = '$2' ORDER BY attempt DESC LIMIT 1"

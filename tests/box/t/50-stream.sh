@@ -6,7 +6,6 @@
 # shellcheck source=workflow.sh
 . "$(dirname "$0")/workflow.sh"
 
-EXAMPLES=/shared/home/user1/examples
 PEER_PORT=6822
 
 # ---- a job that goes from n1 to n2 -----------------------------------------------------------------------------------

@@ -6,6 +6,18 @@
 # another token, one that lost or repeated a step has a hole or a repetition in its numbers, one that ran twice has both.
 
 WF=/shared/home/user1/wf
+EXAMPLES=/shared/home/user1/examples
+
+# ---- the examples of workflows/ ----------------------------------------------------------------------------------------
+
+example() { # NAME: a fresh copy, all daemons at work, no job about
+	clear_jobs
+	tar -C "$ROOT/workflows" -c "$1" | box exec ctl --user user1 -- sh -c "rm -rf $EXAMPLES/$1 && mkdir -p $EXAMPLES && tar -C $EXAMPLES -x"
+}
+in_example() { box exec ctl --user user1 -- sh -c "cd $EXAMPLES/$1 && shift && exec \"\$@\"" sh "$@"; } # NAME CMD...
+step_said() { [[ $(in_example "$1" cat "$1-$2.out" 2>/dev/null) == *"$3"* ]]; } # NAME JOB TEXT
+
+# ---- workflows of a test's own -----------------------------------------------------------------------------------------
 
 # A fresh folder with the work in it, no job about, all daemons at work. Call it first in each test.
 prepare() {
