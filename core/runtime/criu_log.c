@@ -30,6 +30,7 @@ static const struct {
 	{"anon_inode:bpf", SMG_EUNSUP, "it holds a BPF object, which CRIU cannot save"},
 	{"external socket is used", SMG_EUNSUP, "a UNIX socket connects it with a process outside its container"},
 	{"Can't dump half of stream unix connection", SMG_EUNSUP, "a UNIX socket connects it with a process outside its container"},
+	{"unix: Unix socket", SMG_EUNSUP, "a UNIX socket connects it with a process outside its container"}, /* ... N not found */
 	{"Unsupported ext unix", SMG_EUNSUP, "a UNIX socket connects it with a process outside its container"},
 	{"Connected TCP socket", SMG_EUNSUP, "it has an established TCP connection that cannot be saved"},
 	{"Unknown socket collected", SMG_EUNSUP, "it has a socket of a kind that CRIU cannot save"},

@@ -9,7 +9,7 @@ NODE_PACKAGES=(
 	gcc libc6-dev make pkg-config iproute2 iptables nftables procps tini psmisc tar coreutils python3
 	strace util-linux ncat less
 )
-CONTAINER_PACKAGES=(redis-server redis-tools python3 procps coreutils bash ncat postgresql python3-psycopg2)
+CONTAINER_PACKAGES=(redis-server redis-tools python3 procps coreutils bash ncat postgresql python3-psycopg2 hpcc)
 
 recipe_hash() {
 	sha256sum <"$BOX_DIR/image.sh" | cut -c 1-16

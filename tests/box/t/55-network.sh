@@ -6,18 +6,6 @@
 # shellcheck source=tests/box/t/workflow.sh
 . "$(dirname "$0")/workflow.sh"
 
-# A service on the network: its command follows as words of a YAML list.
-member() { # NAME WORD...
-	local name=$1 words
-	shift
-	words=$(printf ', "%s"' "$@")
-	printf '  %s:\n    image: /images/debian\n    volumes: [".:/here"]\n    network_mode: bridge\n    stop_grace_period: 1s\n' "$name"
-	printf '    command: [%s]\n' "${words#, }"
-}
-
-# python3 /here/PROGRAM, from standard input.
-program() { in_wf tee "$1" >/dev/null; }
-
 result() { box_exec ctl cat "$WF/$1" 2>/dev/null || true; } # FILE
 has_result() { [[ -n $(result "$1") ]]; }
 wait_result() { retry "$2" has_result "$1" || fail "no $1 after $2 s: $(output "$JOB")"; } # FILE SECONDS

@@ -50,4 +50,51 @@ test_requests_and_a_download() {
 	ends_well web
 }
 
+# MPI ranks over shared memory.
+test_linpack() {
+	begin linpack 'round 1 begins' N=2500 ROUNDS=2
+	sleep 2
+	move_times 1
+	retry 60 step_said linpack "$JOB" 'round 2 begins' || fail 'no second round'
+	preempt "$JOB" 2 >/dev/null
+	wait_moved "$JOB" 2 90
+	ends_well linpack
+}
+
+# A connected UNIX socket whose other end is another service: CRIU cannot carry that, and it is said.
+test_a_unix_socket_between_services_is_named() {
+	prepare
+	program unix.py <<-'PY'
+		import os, socket, sys, time
+		s, path = socket.socket(socket.AF_UNIX), "/here/socket"
+		if sys.argv[1] == "serve":
+		    s.bind(path)
+		    s.listen()
+		    c, _ = s.accept()
+		    print("accepted", flush=True)
+		else:
+		    while s.connect_ex(path):
+		        time.sleep(0.1)
+		    print("connected", flush=True)
+		while True:
+		    time.sleep(1)
+	PY
+	{
+		printf 'name: wf
+services:
+'
+		member serve /usr/bin/python3 /here/unix.py serve
+		member use /usr/bin/python3 /here/unix.py use
+		member other /usr/bin/sleep 600
+	} | in_wf tee workflow.yaml >/dev/null
+	JOB=$(submit)
+	wait_said "$JOB" connected 30
+	wait_said "$JOB" accepted 30
+	preempt "$JOB" 2 >/dev/null
+	wait_moved "$JOB" 1 60
+	assert_contains "$(output "$JOB")" 'service serve is started again, it could not be saved: a UNIX socket connects it with a process outside its container'
+	assert_contains "$(output "$JOB")" 'service use is started again, it could not be saved: a UNIX socket connects it with a process outside its container'
+	assert_eq "$(state "SELECT moved || ' ' || restarted FROM migrations WHERE job = $JOB")" '1 2' 'moved, restarted'
+}
+
 run_tests "$@"

@@ -78,6 +78,18 @@ service() { # NAME TICKS
 	printf '    command: [/usr/bin/python3, /here/counter.py, %s, "%s"]\n' "$1" "$2"
 }
 
+# A service on the network: its command follows as words of a YAML list.
+member() { # NAME WORD...
+	local name=$1 words
+	shift
+	words=$(printf ', "%s"' "$@")
+	printf '  %s:\n    image: /images/debian\n    volumes: [".:/here"]\n    network_mode: bridge\n    stop_grace_period: 1s\n' "$name"
+	printf '    command: [%s]\n' "${words#, }"
+}
+
+# python3 /here/PROGRAM, from standard input.
+program() { in_wf tee "$1" >/dev/null; }
+
 submit() { in_wf sbatch --parsable -p low --migrate=workflow.yaml "$@" job.sh; } # [SBATCH-ARG...]; prints the job's id
 node_of() { job_field "$1" BatchHost; }
 output() { box_exec ctl cat "$WF/wf-$1.out" 2>/dev/null || true; }
