@@ -1,6 +1,7 @@
 /* smigrate check: is this workflow file well, and what runs when? */
 #include "cli/ask.h"
 #include "cli/cli.h"
+#include "cli/format.h"
 
 #include "base/util.h"
 #include "workflow/compose.h"
@@ -10,13 +11,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char help[] = "usage: smigrate check [--json] [--quiet] FILE\n\n"
+static const char help[] = "usage: smigrate check [--json] [--quiet] FILE\n"
+			   "       smigrate check [--json] [--quiet] --job JOB\n\n"
 			   "Checks a workflow file (a subset of Compose) and prints in which order its services start\n"
 			   "and which of them can run side by side, or every error that it can find.\n\n"
+			   "With --job, looks at what the services of your running job (root: of any) hold just now that\n"
+			   "a move will not carry, such as a GPU, an io_uring or a connection over the node's network.\n\n"
+			   "  -J, --job    the job\n"
 			   "  -j, --json   the same as JSON, errors too\n"
 			   "  -q, --quiet  nothing if the file is well; errors still go to stderr\n"
 			   "  -h, --help   this text\n\n"
-			   "Exit status: 0 the file is well, 2 it is not, 3 there is no such file, 4 it may not be read.\n";
+			   "Exit status: 0 all is well, 2 the file is not, 3 there is no such file or job, 4 it is not yours,\n"
+			   "1 a service of the job could not be saved.\n";
 
 static const char *after_text(enum smg_condition c)
 {
@@ -139,29 +145,69 @@ static int check(const char *path, bool json, bool quiet)
 	return rc ? smg_exit_status(err.code) : 0;
 }
 
+/* ---- a running job ---- */
+
+static void print_obstacles(const json_t *doc)
+{
+	const json_t *list = json_object_get(doc, "obstacles");
+	json_t *o;
+	size_t i;
+
+	if (!json_array_size(list)) {
+		printf("%s on %s: nothing is known that would not move\n", doc_str(doc, "workflow"), doc_str(doc, "node"));
+		return;
+	}
+	json_array_foreach(list, i, o) printf("%s: %s%s\n", doc_str(o, "service"), doc_str(o, "text"),
+		json_is_true(json_object_get(o, "fatal")) ? ": it cannot be saved as it is" : "");
+}
+
+static int check_job(const char *text, bool json, bool quiet)
+{
+	SMG_AUTOJSON json_t *doc = NULL;
+	struct smg_err err = {0};
+	int64_t job;
+	size_t i;
+	json_t *o;
+
+	if (cli_number(text, "job", UINT32_MAX, &job, &err) ||
+		cli_ask(json_pack("{s:s, s:I}", "op", "obstacles", "job", (json_int_t)job), &doc, &err))
+		return cli_fail(&err);
+	if (json)
+		cli_print_json(doc);
+	else if (!quiet)
+		print_obstacles(doc);
+	json_array_foreach(json_object_get(doc, "obstacles"), i, o) if (json_is_true(json_object_get(o, "fatal"))) return 1;
+	return 0;
+}
+
 int cmd_check(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"json", no_argument, NULL, 'j'}, {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {0}};
+	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"quiet", no_argument, NULL, 'q'},
+		{"job", required_argument, NULL, 'J'}, {"help", no_argument, NULL, 'h'}, {0}};
 	bool json = false, quiet = false;
+	const char *job = NULL;
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "jqh", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "jqhJ:", longs, NULL)) != -1) {
 		if (c == 'h')
 			return fputs(help, stdout) < 0;
 		else if (c == 'j')
 			json = true;
 		else if (c == 'q')
 			quiet = true;
+		else if (c == 'J')
+			job = optarg;
 		else
 			return cli_bad_option(argv);
 	}
+	if (job && argc == optind)
+		return check_job(job, json, quiet);
 	if (argc == optind) {
 		fputs("smigrate: check: which file? See `smigrate check --help`\n", stderr);
 		return 2;
 	}
-	if (argc - optind > 1) {
+	if (argc - optind > 1 || job) {
 		optind = argc;
 		return cli_bad_option(argv);
 	}

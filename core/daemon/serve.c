@@ -70,8 +70,8 @@ static int answer(struct server *s, const struct smg_caller *caller, const json_
 		return smg_fail(err, SMG_EPROTO, "a request without \"op\"");
 	if (!strcmp(op, "status") || !strcmp(op, "show") || !strcmp(op, "history"))
 		return smg_engine_query(s->engine, caller, req, reply, err);
-	if (!strcmp(op, "plan"))
-		return smg_engine_plan(s->engine, caller, req, reply, err);
+	if (!strcmp(op, "plan") || !strcmp(op, "obstacles"))
+		return smg_engine_look(s->engine, caller, req, reply, err);
 	for (size_t i = 0; i < sizeof(job_ops) / sizeof(job_ops[0]); i++) {
 		if (strcmp(op, job_ops[i].op))
 			continue;

@@ -162,6 +162,8 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 		return hold_room(e, from, req, reply, err);
 	if (!strcmp(op, "plan"))
 		return plan_answer(e, req, reply, err);
+	if (!strcmp(op, "obstacles"))
+		return obstacles_answer(e, req, reply, err);
 	if (!strcmp(op, "progress"))
 		return progress_answer(e, req, reply, err);
 	if (!strcmp(op, "rates"))

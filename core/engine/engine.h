@@ -65,8 +65,9 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 
 /* status, show, history: from the state host's file, asked of it where it is another node; of the journal where it does not answer.
  */
-/* "plan": {job}: how the job's workflow would move now: data as `smigrate plan --json` prints it. Asks Slurm where it could go. */
-int smg_engine_plan(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
+/* Of the job's own node, wherever that is: "plan": {job}: how its workflow would move now, data as `smigrate plan --json` prints it
+ * (asks Slurm where it could go); "obstacles": {job}: what of it would not, as `smigrate check --job` does. */
+int smg_engine_look(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 int smg_engine_query(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* A smg_peer_handler; arg is the engine. */

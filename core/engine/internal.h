@@ -278,6 +278,8 @@ void route_free(struct route *r);
 /* What a node knows of itself, as an answer to "rates" and as a part of that to "room"; and into the target. */
 json_t *rates_answer(struct smg_engine *e);
 void target_rates(struct target *t, const json_t *reply);
+/* "obstacles": {job, uid}: what `smigrate check --job` prints. */
+int obstacles_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 /* "plan": {job, uid} and "progress": {workflow}. */
 int plan_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 /* Adds to the document of "status". */

@@ -296,6 +296,38 @@ int plan_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 	return *reply ? 0 : -1;
 }
 
+struct obstacles {
+	json_t *list;
+	const char *service;
+};
+
+static void add_obstacle(void *arg, bool fatal, const char *text)
+{
+	struct obstacles *o = arg;
+
+	json_array_append_new(o->list, json_pack("{s:s,s:b,s:s}", "service", o->service, "fatal", fatal, "text", text));
+}
+
+int obstacles_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	struct wf *wf = wf_of_job(e, (uint32_t)json_int(req, "job"), json_int(req, "uid"), err);
+	struct smg_runtime *rt = &e->env.runtime;
+	struct obstacles o = {.list = json_array()};
+
+	if (!wf) {
+		json_decref(o.list);
+		return -1;
+	}
+	for (size_t i = 0; i < wf->spec->n; i++) {
+		o.service = wf->spec->services[i].name;
+		if (wf->svc[i].state == SMG_SVC_RUNNING)
+			rt->ops->obstacles(rt->ctx, wf->svc[i].id, add_obstacle, &o, NULL); /* or it has just ended */
+	}
+	*reply = json_pack("{s:s,s:s,s:o}", "workflow", wf->id, "node", e->env.config.node, "obstacles", o.list);
+	wf_drop(wf);
+	return 0;
+}
+
 /* Where the job's workflow is, as the state host knows it. */
 static int node_of_job(struct smg_engine *e, uint32_t job, int64_t uid, char *node, size_t n, struct smg_err *err)
 {
@@ -311,21 +343,21 @@ static int node_of_job(struct smg_engine *e, uint32_t job, int64_t uid, char *no
 	return node[0] ? 0 : smg_fail(err, SMG_ENOENT, "no workflow of job %u is known, or it is another user's", job);
 }
 
-int smg_engine_plan(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err)
+int smg_engine_look(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	int64_t uid = caller->uid == 0 ? -1 : (int64_t)caller->uid;
-	SMG_AUTOJSON json_t *ask = json_pack(
-				    "{s:s,s:I,s:I}", "op", "plan", "job", (json_int_t)json_int(req, "job"), "uid", (json_int_t)uid),
-			    *plan = NULL;
+	SMG_AUTOJSON json_t *ask = json_pack("{s:s,s:I,s:I}", "op", json_str(req, "op"), "job", (json_int_t)json_int(req, "job"),
+				    "uid", (json_int_t)uid),
+			    *data = NULL;
 	struct smg_peer *p = &e->env.peer;
 	char node[64];
 
 	if (node_of_job(e, (uint32_t)json_int(req, "job"), uid, node, sizeof(node), err) < 0)
 		return -1;
-	if (!strcmp(node, e->env.config.node) ? plan_answer(e, ask, &plan, err) < 0
-					      : p->ops->call(p->ctx, node, ask, 2 * PEER_MS, &plan, err) < 0)
+	if (!strcmp(node, e->env.config.node) ? smg_engine_peer(e, node, ask, &data, NULL, err) < 0
+					      : p->ops->call(p->ctx, node, ask, 2 * PEER_MS, &data, err) < 0)
 		return -1;
-	*reply = json_pack("{s:b,s:O}", "ok", 1, "data", plan);
+	*reply = json_pack("{s:b,s:O}", "ok", 1, "data", data);
 	return 0;
 }
 

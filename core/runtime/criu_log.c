@@ -69,6 +69,14 @@ static const struct {
 	{"prlimit", SMG_EUNSUP, "CRIU lacks the capability CAP_SYS_RESOURCE"},
 };
 
+const char *smg_criu_words(const char *text)
+{
+	for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
+		if (strstr(text, causes[i].text))
+			return causes[i].words;
+	return NULL;
+}
+
 /* "(00.123456) Error (criu/files.c:1): text" -> "text"; in place, without the number of the line in CRIU's source. */
 static const char *strip(const char *line)
 {

@@ -13,4 +13,7 @@ int smg_criu_reason(const char *log, const char *fallback, struct smg_err *err);
 /* The same from a file, of which only the first error lines are kept in memory, however long it is. */
 int smg_criu_reason_file(const char *path, const char *fallback, struct smg_err *err);
 
+/* What CRIU's words, or the name of something that it would complain of, mean in ours; NULL: nothing that is known. */
+const char *smg_criu_words(const char *text);
+
 #endif

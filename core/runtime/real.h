@@ -26,6 +26,7 @@ int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *by
 int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err);
 int smg_real_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err);
 int smg_real_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err);
+int smg_real_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg, struct smg_err *err);
 int smg_real_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err *err);
 int smg_real_room(void *ctx, const char *dir, int64_t bytes, struct smg_err *err);
 int smg_real_room_end(void *ctx, const char *dir, struct smg_err *err);

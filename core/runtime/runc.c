@@ -58,6 +58,27 @@ static int write_json(const char *bundle, const char *name, json_t *j, struct sm
 	return rc < 0 ? smg_fail_errno(err, "cannot write %s", path) : 0;
 }
 
+static void add_file(const struct smg_launch *l, json_t *config, const char *source, const char *target)
+{
+	for (size_t i = 0; i < l->service->n_mounts; i++)
+		if (!strcmp(l->service->mounts[i].target, target))
+			return; /* the user's own */
+	if (access(source, R_OK) == 0)
+		smg_oci_add_bind(config, source, target, true);
+}
+
+/* Who is on the node's network calls hosts as the node does; who is on the workflow's, its services. */
+static void add_names(const struct smg_real *rt, const struct smg_launch *l, json_t *config)
+{
+	SMG_AUTOFREE char *hosts = l->net ? smg_real_net_hosts(rt, l->net->name) : smg_xstrdup("/etc/hosts");
+
+	if (l->service->network == SMG_NET_NONE)
+		return;
+	add_file(l, config, hosts, "/etc/hosts");
+	if (!l->net)
+		add_file(l, config, "/etc/resolv.conf", "/etc/resolv.conf");
+}
+
 static int write_bundle(
 	const struct smg_real *rt, const struct smg_launch *l, const char *bundle, const char *cgroup_dir, struct smg_err *err)
 {
@@ -71,11 +92,7 @@ static int write_bundle(
 	if (write_json(bundle, "plan.json", smg_plan_make(l, bundle, rt->runc_root, cgroup_dir), err) < 0)
 		return -1;
 	config = smg_oci_config(l, bundle);
-	if (l->net) {
-		SMG_AUTOFREE char *hosts = smg_real_net_hosts(rt, l->net->name);
-
-		smg_oci_add_bind(config, hosts, "/etc/hosts", true);
-	}
+	add_names(rt, l, config);
 	return write_json(bundle, "config.json", config, err);
 }
 
@@ -477,6 +494,7 @@ static const struct smg_runtime_ops ops = {
 	.dump_pages = smg_real_dump_pages,
 	.dump_seal = smg_real_dump_seal,
 	.dump_end = smg_real_dump_end,
+	.obstacles = smg_real_obstacles,
 	.memory = smg_real_memory,
 	.room = smg_real_room,
 	.room_end = smg_real_room_end,

@@ -63,6 +63,9 @@ struct smg_runtime {
  * 128 + signal; -1: not known, because the shim was killed (the container is dead then, too); reason in words or "". */
 typedef void smg_exit_fn(void *arg, const char *id, int status, const char *reason);
 
+/* fatal: a dump will fail on it; else: something will be lost. text: words for the job's owner, borrowed for the call. */
+typedef void smg_obstacle_fn(void *arg, bool fatal, const char *text);
+
 struct smg_runtime_ops {
 	/* Mounts the root file system, writes config.json, starts the shim and returns when the container runs.
 	 * On error nothing is left but dir. Errors in words a user can act on: the missing image, command or volume source
@@ -103,6 +106,8 @@ struct smg_runtime_ops {
 	/* After dump_pages. gone: its processes are ended as dump does it, output and all (0 also if they are gone already); else
 	 * it goes on RUNNING as if nothing had been. */
 	int (*dump_end)(void *ctx, const char *id, bool gone, struct smg_err *err);
+	/* What the container holds just now that a move will not carry: fn is called for each, once. */
+	int (*obstacles)(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg, struct smg_err *err);
 	/* Bytes of memory that a dump will have to move, roughly: anonymous and shared pages and what is swapped out. */
 	int (*memory)(void *ctx, const char *id, int64_t *bytes, struct smg_err *err);
 	/* Runs argv inside as the container's user. *status as smg_run. At timeout all that it started is killed: SMG_ETIME. */

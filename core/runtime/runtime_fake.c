@@ -359,6 +359,17 @@ static int fake_room_end(void *ctx, const char *dir, struct smg_err *err)
 	return enter(ctx, "room_end", "", err) < 0 ? -1 : smg_rmtree(dir, err);
 }
 
+/* One that a test has put there: "obstacles" with a code is fatal. */
+static int fake_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg, struct smg_err *err)
+{
+	struct smg_err found = {0};
+
+	(void)err;
+	if (enter(ctx, "obstacles", id, &found) < 0)
+		fn(arg, found.code == SMG_EUNSUP, found.msg);
+	return 0;
+}
+
 static int fake_net_up(void *ctx, const char *name, const char *gateway, const char *hosts, bool held, struct smg_err *err)
 {
 	(void)gateway;
@@ -385,6 +396,7 @@ static const struct smg_runtime_ops fake_ops = {
 	.dump_pages = fake_dump_pages,
 	.dump_seal = fake_dump_seal,
 	.dump_end = fake_dump_end,
+	.obstacles = fake_obstacles,
 	.memory = fake_memory,
 	.room = fake_room,
 	.room_end = fake_room_end,

@@ -430,6 +430,11 @@ static int d_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err *e
 	return THROUGH(RT, memory, id, bytes, err);
 }
 
+static int d_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg, struct smg_err *err)
+{
+	return THROUGH(RT, obstacles, id, fn, arg, err);
+}
+
 static int d_room(void *ctx, const char *dir, int64_t bytes, struct smg_err *err)
 {
 	return THROUGH(RT, room, dir, bytes, err);
@@ -463,6 +468,7 @@ static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.dump_pages = d_dump_pages,
 	.dump_seal = d_dump_seal,
 	.dump_end = d_dump_end,
+	.obstacles = d_obstacles,
 	.memory = d_memory,
 	.room = d_room,
 	.room_end = d_room_end,
