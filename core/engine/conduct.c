@@ -40,6 +40,16 @@ static void clean_worker(struct wf *wf, size_t i)
 	pthread_mutex_unlock(&wf->lock);
 }
 
+/* It is to be started again, on what it has written. */
+static void again_worker(struct wf *wf, size_t i)
+{
+	wf_clean_service(wf, i, true);
+	restart_keep_layer(&wf->svc[i]);
+	pthread_mutex_lock(&wf->lock);
+	wf->svc[i].busy = false;
+	pthread_mutex_unlock(&wf->lock);
+}
+
 static void note_failure(struct wf *wf, int64_t status)
 {
 	if (wf->exit_status <= 0)
@@ -55,6 +65,12 @@ static void service_ended(struct wf *wf, size_t i, int status, const char *reaso
 	s->unsavable = false;
 	if (s->state == SMG_SVC_FROZEN)
 		svc_move(wf, i, SMG_SVC_RUNNING, "");
+	if (restart_wanted(wf, i, s->exit_status)) {
+		restart_later(wf, i, s->exit_status, reason);
+		s->busy = true;
+		wf_worker(wf, again_worker, i);
+		return;
+	}
 	if (wf->stopping) {
 		svc_move(wf, i, SMG_SVC_STOPPED, wf->stop_why);
 	} else if (ours || status == 0) {
@@ -141,6 +157,19 @@ static void start_failed(struct wf *wf, size_t i, const struct smg_err *err)
 	wf_say(wf, s->spec->name, SMG_ERROR, "service %s cannot start: %s", s->spec->name, err->msg);
 }
 
+/* Once: it may be started again many times. */
+static void tell_unmet(struct wf *wf, size_t i, const char *unmet)
+{
+	struct svc *s = &wf->svc[i];
+
+	pthread_mutex_lock(&wf->lock);
+	if (*unmet && !s->told_unmet)
+		wf_say(wf, s->spec->name, SMG_WARN, "service %s runs without its %s: the cgroups of %s have no such controller",
+			s->spec->name, unmet, wf->e->env.config.node);
+	s->told_unmet = s->told_unmet || *unmet;
+	pthread_mutex_unlock(&wf->lock);
+}
+
 int engine_launch(struct wf *wf, size_t i, bool restore, struct smg_err *err)
 {
 	struct smg_runtime *rt = &wf->e->env.runtime;
@@ -149,10 +178,12 @@ int engine_launch(struct wf *wf, size_t i, bool restore, struct smg_err *err)
 	struct smg_launch l;
 	struct smg_shim shim;
 	struct smg_net net = {0};
-	char prefix[80];
+	char prefix[80], unmet[64] = "";
 
 	launch_args(wf, i, restore, prefix, sizeof(prefix), &l);
 	l.cgroup = cgroup;
+	l.unmet = unmet;
+	l.unmet_size = sizeof(unmet);
 	if (net_member(wf, i)) {
 		if (net_join(wf, i, &net, err) < 0)
 			return -1;
@@ -161,6 +192,7 @@ int engine_launch(struct wf *wf, size_t i, bool restore, struct smg_err *err)
 	if (rt->ops->launch(rt->ctx, &l, &shim, err) < 0)
 		return -1;
 	s->shim = shim;
+	tell_unmet(wf, i, unmet);
 	return 0;
 }
 
@@ -168,7 +200,7 @@ static void start_worker(struct wf *wf, size_t i)
 {
 	struct svc *s = &wf->svc[i];
 	struct smg_err err = {0};
-	int rc = smg_rmtree(s->dir, &err); /* started anew means from a clean layer */
+	int rc = restart_keeps_layer(s) ? 0 : smg_rmtree(s->dir, &err); /* started anew means from a clean layer */
 
 	if (rc == 0)
 		rc = smg_mkdirs(s->dir, 0700, &err);
@@ -238,23 +270,49 @@ static bool fail_hopeless(struct wf *wf, size_t i)
 	return false;
 }
 
-static void start_ready(struct wf *wf)
+static bool deps_met(const struct wf *wf, const struct svc *s)
 {
+	size_t d = 0;
+
+	while (d < s->spec->n_deps && dep_met(wf, &s->spec->deps[d]))
+		d++;
+	return d == s->spec->n_deps;
+}
+
+/* Its turn has come: those it needs were there when it first started, and for one that is started again that is enough. */
+static bool may_start(struct wf *wf, size_t i, int64_t *next)
+{
+	struct svc *s = &wf->svc[i];
+
+	if (s->state != SMG_SVC_PENDING || s->busy)
+		return false;
+	if (!s->restart_at)
+		return !fail_hopeless(wf, i) && deps_met(wf, s);
+	if (s->restart_at <= smg_steady_us())
+		return true;
+	if (!*next || s->restart_at < *next)
+		*next = s->restart_at;
+	return false;
+}
+
+/* Returns when the next pause before a restart is over (0: there is none). */
+static int64_t start_ready(struct wf *wf)
+{
+	int64_t next = 0;
+
 	for (size_t k = 0; k < wf->spec->n && wf->workers < START_PARALLEL; k++) {
-		size_t i = wf->dag.order[k], d = 0;
+		size_t i = wf->dag.order[k];
 		struct svc *s = &wf->svc[i];
 
-		if (s->state != SMG_SVC_PENDING || s->busy || fail_hopeless(wf, i))
-			continue;
-		while (d < s->spec->n_deps && dep_met(wf, &s->spec->deps[d]))
-			d++;
-		if (d < s->spec->n_deps)
+		if (!may_start(wf, i, &next))
 			continue;
 		s->busy = true;
+		s->restart_at = 0;
 		s->attempts++;
 		svc_move(wf, i, SMG_SVC_STARTING, "");
 		wf_worker(wf, start_worker, i);
 	}
+	return next;
 }
 
 /* ---- health ---- */
@@ -266,9 +324,10 @@ static void probe_result(struct wf *wf, size_t i, bool ok, const char *why)
 	int64_t now = smg_steady_us(), up = now - s->started;
 	int64_t free_until = h->start_period_ms > h->interval_ms ? h->start_period_ms : h->interval_ms;
 	enum probe_health was = s->health;
+	int64_t early_us = h->start_interval_ms ? h->start_interval_ms * 1000 : FIRST_PROBES_US;
 	bool early = was == HEALTH_STARTING && up < free_until * 1000;
 
-	s->next_probe = now + (early && h->interval_ms * 1000 > FIRST_PROBES_US ? FIRST_PROBES_US : h->interval_ms * 1000);
+	s->next_probe = now + (early && h->interval_ms * 1000 > early_us ? early_us : h->interval_ms * 1000);
 	if (ok) {
 		s->bad_probes = 0;
 		s->health = HEALTH_OK;
@@ -386,7 +445,7 @@ void wf_stop(struct wf *wf, const char *why)
 }
 
 /* A server is what others waited for with service_healthy: when all who need it are over, nobody will ever end it but we. */
-static bool idle_server(const struct wf *wf, size_t i)
+bool wf_idle_server(const struct wf *wf, size_t i)
 {
 	bool server = false;
 
@@ -408,7 +467,7 @@ static bool idle_server(const struct wf *wf, size_t i)
 static void stop_idle_servers(struct wf *wf)
 {
 	for (size_t i = 0; i < wf->spec->n; i++)
-		if (wf->svc[i].state == SMG_SVC_RUNNING && !wf->svc[i].stop_sent && idle_server(wf, i))
+		if (wf->svc[i].state == SMG_SVC_RUNNING && !wf->svc[i].stop_sent && wf_idle_server(wf, i))
 			stop_service(wf, i);
 }
 
@@ -502,8 +561,8 @@ static int64_t decide(struct wf *wf)
 			next = land_step(wf);
 		if (wf->state == SMG_WF_LANDING && land_over(wf) && !net_waking(wf))
 			land_done(wf);
-		if (wf->client)
-			start_ready(wf);
+		t = wf->client ? start_ready(wf) : 0;
+		next = t && (!next || t < next) ? t : next;
 		stop_idle_servers(wf);
 		t = probe_due(wf);
 		next = t && (!next || t < next) ? t : next;

@@ -48,6 +48,9 @@ struct svc {
 	int64_t retry_at;	      /* steady clock: not before */
 	int64_t kill_at;	      /* steady clock: SIGKILL if it still runs then */
 	int64_t started;	      /* steady clock */
+	int64_t restart_at;	      /* PENDING, to be started again: steady clock, not before; 0: it is not that */
+	int64_t restart_pause;	      /* the last one, in us; 0: there has been none */
+	bool told_unmet;	      /* that this node cannot keep its limits has been said */
 	int64_t next_probe;	      /* steady clock */
 	unsigned bad_probes;
 	enum probe_health health;
@@ -215,6 +218,17 @@ int engine_launch(struct wf *wf, size_t i, bool restore, struct smg_err *err);
 void svc_worker_done(struct wf *wf, size_t i);
 void wf_stop(struct wf *wf, const char *why);		       /* under wf->lock */
 void wf_clean_service(struct wf *wf, size_t i, bool keep_dir); /* blocks; without the lock */
+
+bool wf_idle_server(const struct wf *wf, size_t i); /* nobody needs it any more, and it will not end by itself */
+
+/* ---- restart.c: `restart` ---- */
+/* Whether the policy has it started again, now that it has ended with that status. Under the lock. */
+bool restart_wanted(const struct wf *wf, size_t i, int64_t status);
+/* Makes it pending, with a pause that grows from one end to the next. Under the lock; its container is yet to be cleaned up. */
+void restart_later(struct wf *wf, size_t i, int64_t status, const char *reason);
+/* Notes beside the writable layer that it is to be kept; whether it is so, which holds once. Both block. */
+void restart_keep_layer(const struct svc *s);
+bool restart_keeps_layer(const struct svc *s);
 
 /* ---- save.c ---- */
 /* A job on its way off this node. */

@@ -9,13 +9,20 @@
 
 static void container_lost(struct wf *wf, size_t i, int status)
 {
+	const char *why = status < 0 ? "it ended while smigrated was away, and its status is not known" : "";
+	bool again = restart_wanted(wf, i, status);
 	struct svc *s = &wf->svc[i];
 
-	wf_clean_service(wf, i, false);
+	wf_clean_service(wf, i, again);
 	s->exit_status = status < 0 ? 137 : status;
 	if (s->state == SMG_SVC_FROZEN || s->state == SMG_SVC_RESTORING)
 		svc_move(wf, i, SMG_SVC_RUNNING, "");
-	svc_move(wf, i, SMG_SVC_EXITED, status < 0 ? "it ended while smigrated was away, and its status is not known" : "");
+	if (again) {
+		restart_keep_layer(s);
+		restart_later(wf, i, s->exit_status, why);
+		return;
+	}
+	svc_move(wf, i, SMG_SVC_EXITED, why);
 	if (s->exit_status && wf->exit_status <= 0)
 		wf->exit_status = s->exit_status;
 }

@@ -34,6 +34,36 @@ int smg_cgroup_dir(const char *cgroup, char *out, size_t n, struct smg_err *err)
 	return 0;
 }
 
+/* The words of a cgroup.controllers. */
+static unsigned known_controllers(char *text)
+{
+	char *save = NULL;
+	unsigned found = 0;
+
+	for (char *w = strtok_r(text, " \n", &save); w; w = strtok_r(NULL, " \n", &save))
+		found |= !strcmp(w, "cpu")	? SMG_CGROUP_CPU
+			 : !strcmp(w, "memory") ? SMG_CGROUP_MEMORY
+			 : !strcmp(w, "pids")	? SMG_CGROUP_PIDS
+						: 0;
+	return found;
+}
+
+unsigned smg_cgroup_controllers(const char *dir)
+{
+	SMG_AUTOFREE char *up = smg_xstrdup(dir);
+	char *slash;
+
+	while ((slash = strrchr(up, '/')) != NULL && slash > up) {
+		SMG_AUTOFREE char *path = NULL, *text = NULL;
+
+		*slash = '\0';
+		path = smg_xasprintf("%s/cgroup.controllers", up);
+		if (smg_read_file(path, 4096, &text, NULL, NULL) == 0)
+			return known_controllers(text);
+	}
+	return 0;
+}
+
 static int write_control(const char *dir, const char *file, const char *text)
 {
 	SMG_AUTOFREE char *path = smg_xasprintf("%s/%s", dir, file);

@@ -13,6 +13,10 @@ bool smg_cgroup_v2(void);
 /* The folder of a cgroup path as runc takes it ("/a/b"). Writes into out; -1 if it does not fit. */
 int smg_cgroup_dir(const char *cgroup, char *out, size_t n, struct smg_err *err);
 
+enum { SMG_CGROUP_CPU = 1, SMG_CGROUP_MEMORY = 2, SMG_CGROUP_PIDS = 4, SMG_CGROUP_ALL = 7 };
+/* Which controllers a cgroup at dir, which need not exist yet, can have: those of the nearest one above. */
+unsigned smg_cgroup_controllers(const char *dir);
+
 /* Freezes or thaws and waits until the kernel says so: SMG_ETIME after timeout_ms. */
 int smg_cgroup_freeze(const char *dir, bool freeze, int timeout_ms, struct smg_err *err);
 bool smg_cgroup_frozen(const char *dir);

@@ -8,8 +8,11 @@
 #include "runtime/oci.h"
 
 #include "base/util.h"
+#include "runtime/cgroup.h"
 #include "runtime/tmpfs.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 json_t *smg_oci_strings(char *const *v)
@@ -46,6 +49,31 @@ static json_t *capabilities_json(void)
 	return json_pack("{s:[], s:[], s:[], s:[], s:[]}", "bounding", "effective", "inheritable", "permitted", "ambient");
 }
 
+/*
+ * No limit is written as the largest number that JSON's readers and writers agree on: the kernel's own word for it, 2^64-1, does
+ * not fit a signed integer, and nothing that is limited comes near either.
+ */
+static json_t *rlimits_json(const struct smg_limits *l)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < SMG_N_RLIMITS; i++) {
+		const struct smg_rlimit *r = &l->rlimits[i];
+		SMG_AUTOFREE char *type = smg_xasprintf("RLIMIT_%s", smg_rlimit_name(i));
+
+		for (char *c = type; *c; c++)
+			*c = (char)toupper((unsigned char)*c);
+		if (r->set)
+			json_array_append_new(a, json_pack("{s:s, s:I, s:I}", "type", type, "soft",
+							 (json_int_t)(r->soft == SMG_UNLIMITED ? INT64_MAX : r->soft), "hard",
+							 (json_int_t)(r->hard == SMG_UNLIMITED ? INT64_MAX : r->hard)));
+	}
+	if (json_array_size(a))
+		return a;
+	json_decref(a);
+	return NULL;
+}
+
 static json_t *process_json(const struct smg_launch *l)
 {
 	const struct smg_service *s = l->service;
@@ -54,10 +82,10 @@ static json_t *process_json(const struct smg_launch *l)
 	for (int i = 0; i < l->owner->n_groups; i++)
 		json_array_append_new(gids, json_integer(l->owner->groups[i]));
 	/* oomScoreAdj: the daemon's own protection from the OOM killer is not for its users. */
-	return json_pack("{s:b, s:{s:I, s:I, s:o, s:i}, s:o, s:o, s:s, s:o, s:b, s:i}", "terminal", 0, "user", "uid",
+	return json_pack("{s:b, s:{s:I, s:I, s:o, s:i}, s:o, s:o, s:s, s:o, s:b, s:i, s:o*}", "terminal", 0, "user", "uid",
 		(json_int_t)l->owner->uid, "gid", (json_int_t)l->owner->gid, "additionalGids", gids, "umask", 022, "args",
 		smg_oci_strings(s->command), "env", env_json(s->environment), "cwd", s->working_dir ? s->working_dir : "/",
-		"capabilities", capabilities_json(), "noNewPrivileges", 1, "oomScoreAdj", 0);
+		"capabilities", capabilities_json(), "noNewPrivileges", 1, "oomScoreAdj", 0, "rlimits", rlimits_json(&s->limits));
 }
 
 static void add_mount(json_t *mounts, const char *target, const char *type, const char *source, json_t *options)
@@ -73,6 +101,22 @@ void smg_oci_add_bind(json_t *config, const char *source, const char *target, bo
 	if (read_only)
 		json_array_append_new(options, json_string("ro"));
 	add_mount(json_object_get(config, "mounts"), target, "bind", source, options);
+}
+
+/* One that runc makes and CRIU saves, contents and all. */
+static void add_tmpfs(json_t *config, const struct smg_mount *m, const struct smg_owner *owner)
+{
+	SMG_AUTOFREE char *mode = smg_xasprintf("mode=%04o", m->mode);
+	SMG_AUTOFREE char *uid = smg_xasprintf("uid=%u", (unsigned)owner->uid),
+			  *gid = smg_xasprintf("gid=%u", (unsigned)owner->gid);
+	SMG_AUTOFREE char *size = smg_xasprintf("size=%lld", (long long)m->size);
+	json_t *options = json_pack("[s, s, s, s, s]", "nosuid", "nodev", mode, uid, gid);
+
+	if (m->size)
+		json_array_append_new(options, json_string(size));
+	if (m->read_only)
+		json_array_append_new(options, json_string("ro"));
+	add_mount(json_object_get(config, "mounts"), m->target, "tmpfs", "tmpfs", options);
 }
 
 static json_t *system_mounts(const char *bundle)
@@ -120,18 +164,53 @@ static json_t *linux_json(const struct smg_launch *l)
 
 json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
 {
+	const struct smg_service *s = l->service;
 	SMG_AUTOFREE char *rootfs = smg_xasprintf("%s/rootfs", bundle);
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
-	json_t *config = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process",
-		process_json(l), "root", "path", rootfs, "readonly", 0, "hostname", l->service->name, "mounts",
-		system_mounts(bundle), "linux", linux_json(l), "annotations", "org.criu.config", conf);
+	json_t *config =
+		json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process", process_json(l),
+			"root", "path", rootfs, "readonly", (int)s->read_only, "hostname", s->hostname ? s->hostname : s->name,
+			"mounts", system_mounts(bundle), "linux", linux_json(l), "annotations", "org.criu.config", conf);
 
-	for (size_t i = 0; i < l->service->n_mounts; i++) {
-		SMG_AUTOFREE char *source = smg_xasprintf("%s/v%zu", bundle, i);
+	for (size_t i = 0, v = 0; i < s->n_mounts; i++) {
+		SMG_AUTOFREE char *source = smg_xasprintf("%s/v%zu", bundle, v);
 
-		smg_oci_add_bind(config, source, l->service->mounts[i].target, l->service->mounts[i].read_only);
+		if (s->mounts[i].kind == SMG_MOUNT_TMPFS) {
+			add_tmpfs(config, &s->mounts[i], l->owner);
+			continue;
+		}
+		smg_oci_add_bind(config, source, s->mounts[i].target, s->mounts[i].read_only);
+		v++;
 	}
 	return config;
+}
+
+/* Names one more limit that cannot be had. */
+static void add_unmet(char *unmet, size_t n, const char *key)
+{
+	size_t len = strlen(unmet);
+
+	snprintf(unmet + len, n - len, "%s%s", len ? ", " : "", key);
+}
+
+void smg_oci_limits(json_t *config, const struct smg_limits *l, unsigned controllers, char *unmet, size_t n)
+{
+	json_t *r = json_object_get(json_object_get(config, "linux"), "resources");
+
+	unmet[0] = '\0';
+	if (l->memory && (controllers & SMG_CGROUP_MEMORY))
+		json_object_set_new(r, "memory", json_pack("{s:I}", "limit", (json_int_t)l->memory));
+	else if (l->memory)
+		add_unmet(unmet, n, "mem_limit");
+	if (l->cpu_us && (controllers & SMG_CGROUP_CPU))
+		json_object_set_new(
+			r, "cpu", json_pack("{s:I, s:I}", "quota", (json_int_t)l->cpu_us, "period", (json_int_t)SMG_CPU_PERIOD_US));
+	else if (l->cpu_us)
+		add_unmet(unmet, n, "cpus");
+	if (l->pids && (controllers & SMG_CGROUP_PIDS))
+		json_object_set_new(r, "pids", json_pack("{s:I}", "limit", (json_int_t)l->pids));
+	else if (l->pids)
+		add_unmet(unmet, n, "pids_limit");
 }
 
 /*

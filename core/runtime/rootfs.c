@@ -312,22 +312,23 @@ int smg_rootfs_mount(const struct smg_plan *p, int client_ns, json_t *config, st
 	return rc;
 }
 
+static bool lies_in(const char *path, const char *target)
+{
+	size_t n = strlen(target);
+
+	while (n > 0 && target[n - 1] == '/')
+		n--;
+	return !strncmp(path, target, n) && (path[n] == '/' || path[n] == '\0');
+}
+
 /* Whether what the path names may lie in a volume, which is not mounted in the rootfs yet: then runc is to say. */
 static bool in_volume(const struct smg_plan *p, const char *path)
 {
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(p->mounts, i, m)
-	{
-		const char *target = json_string_value(json_object_get(m, "target"));
-		size_t n = strlen(target);
-
-		while (n > 0 && target[n - 1] == '/')
-			n--;
-		if (!strncmp(path, target, n) && (path[n] == '/' || path[n] == '\0'))
-			return true;
-	}
+	json_array_foreach(p->mounts, i, m) if (lies_in(path, json_string_value(json_object_get(m, "target")))) return true;
+	json_array_foreach(p->tmpfs, i, m) if (lies_in(path, json_string_value(m))) return true;
 	return false;
 }
 

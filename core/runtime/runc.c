@@ -8,6 +8,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/oci.h"
 #include "runtime/plan.h"
+#include "runtime/rlimits.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -85,6 +86,8 @@ static int write_bundle(
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
 	SMG_AUTOFREE char *work = smg_xasprintf("%s/work", bundle);
 	const char *text = smg_oci_criu_conf(l->service->network);
+	unsigned controllers = *cgroup_dir ? smg_cgroup_controllers(cgroup_dir) : SMG_CGROUP_ALL;
+	char unmet[64];
 	json_t *config;
 
 	if (smg_mkdirs(work, 0700, err) < 0 || smg_write_file(conf, text, strlen(text), 0600, err) < 0)
@@ -93,6 +96,9 @@ static int write_bundle(
 		return -1;
 	config = smg_oci_config(l, bundle);
 	add_names(rt, l, config);
+	smg_oci_limits(config, &l->service->limits, controllers, unmet, sizeof(unmet));
+	if (l->unmet)
+		snprintf(l->unmet, l->unmet_size, "%s", unmet);
 	return write_json(bundle, "config.json", config, err);
 }
 
@@ -199,6 +205,8 @@ static int launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, s
 		smg_containers_put(&rt->table, c);
 		return smg_fail(err, SMG_EBUSY, "%s runs already", l->id);
 	}
+	if (!l->restore && smg_rlimits_check(&l->service->limits, l->owner->client, err) < 0)
+		return -1;
 	if (smg_cgroup_v2() && smg_cgroup_dir(l->cgroup, cgroup_dir, sizeof(cgroup_dir), err) < 0)
 		return -1;
 	if (smg_real_cleanup(rt, l->id, err) < 0) /* what an earlier life may have left */

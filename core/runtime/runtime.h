@@ -36,10 +36,12 @@ struct smg_launch {
 	const char *dir; /* its own folder on plain storage (0700 root): upper/ work/ images/ partial.1 partial.2 tmpfs-0.links */
 	const struct smg_service *service;
 	const struct smg_owner *owner;
-	const char *cgroup;	   /* path of the container's cgroup, as runc's cgroupsPath */
-	const char *prefix;	   /* put in front of every line of output, e.g. "worker1 | " */
-	int out_fd, err_fd;	   /* the job's stdout and stderr; the shim gets copies */
-	bool restore;		   /* from dir/images instead of starting the command */
+	const char *cgroup; /* path of the container's cgroup, as runc's cgroupsPath */
+	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
+	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
+	bool restore;	    /* from dir/images instead of starting the command */
+	char *unmet;	    /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
+	size_t unmet_size;
 	const struct smg_net *net; /* where network is SMG_NET_BRIDGE; it is up */
 };
 
@@ -69,7 +71,7 @@ typedef void smg_obstacle_fn(void *arg, bool fatal, const char *text);
 struct smg_runtime_ops {
 	/* Mounts the root file system, writes config.json, starts the shim and returns when the container runs.
 	 * On error nothing is left but dir. Errors in words a user can act on: the missing image, command or volume source
-	 * (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore the cause from restore.log. */
+	 * or a ulimit above the job's own (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore the cause from restore.log. */
 	int (*launch)(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err);
 	/* After a restart of the daemon: watch again. shim->pid 0: launched by a daemon that died before launch returned; it is
 	 * waited for until it is up or has failed, and *shim is filled in. SMG_ENOENT: the shim is gone, or it never came up:

@@ -60,6 +60,29 @@ void smg_read_strategy(struct smg_compose *c, const struct smg_node *v, const ch
 		smg_bad(c, v, "'%s' is '%s'; it must be " SMG_STRATEGY_WORDS, name, smg_shown(shown, s));
 }
 
+static void drop_draft(struct smg_compose *c)
+{
+	smg_strv_free(c->draft.entrypoint);
+	smg_strv_free(c->draft.command);
+	smg_strv_free(c->draft.file_env.v);
+	smg_strv_free(c->draft.environment.v);
+	memset(&c->draft, 0, sizeof(c->draft));
+}
+
+static void read_keys(struct smg_compose *c, const struct smg_node *key, const struct smg_node *v)
+{
+	char shown[SMG_SHOWN];
+
+	smg_read_map(c, v, smg_service_keys);
+	if (!smg_get(v, "image"))
+		smg_bad(c, key, "service '%s' has no 'image': the folder with its root file system", smg_shown(shown, key->value));
+	smg_finish_command(c, key, v);
+	smg_finish_environment(c, key);
+	smg_finish_mounts(c);
+	smg_finish_network(c, key);
+	drop_draft(c);
+}
+
 static void read_service(struct smg_compose *c, const struct smg_node *key, const struct smg_node *v)
 {
 	struct smg_service *s = &c->spec->services[c->spec->n++];
@@ -76,13 +99,8 @@ static void read_service(struct smg_compose *c, const struct smg_node *key, cons
 	smg_shown(shown, key->value);
 	if (fault)
 		smg_bad(c, key, "the service name '%s' %s", shown, fault);
-	if (!smg_check_type(c, v, SMG_T_MAP, shown))
-		return;
-	smg_read_map(c, v, smg_service_keys);
-	if (!smg_get(v, "image"))
-		smg_bad(c, key, "service '%s' has no 'image': the folder with its root file system", shown);
-	if (!smg_get(v, "command"))
-		smg_bad(c, key, "service '%s' has no 'command': a folder has no default one as a registry's image has", shown);
+	if (smg_check_type(c, v, SMG_T_MAP, shown))
+		read_keys(c, key, v);
 }
 
 void smg_read_services(struct smg_compose *c, const struct smg_node *v, const char *name)
@@ -140,6 +158,10 @@ static void link_ref(struct smg_compose *c, const struct smg_dep_ref *ref, size_
 	if (ref->condition == SMG_HEALTHY && !c->spec->services[found].health.test)
 		smg_bad(c, ref->at, "it waits for '%s' to be healthy, but that has no healthcheck",
 			smg_shown(shown, c->spec->services[found].name));
+	if (ref->condition == SMG_COMPLETED && smg_never_ends(&c->spec->services[found]))
+		smg_bad(c, ref->at,
+			"it waits for '%s' to complete, but that is always started again: its 'restart' must be on-failure or no",
+			smg_shown(shown, c->spec->services[found].name));
 	user->deps[user->n_deps++] = (struct smg_dep){found, ref->condition};
 }
 
@@ -194,6 +216,20 @@ static void tell_cycle(void *arg, const size_t *v, size_t n)
 		smg_bad(c, ref_place(c, v[0], v[1]), "these services wait for one another and none can start: %s", text);
 }
 
+static void tell_port_clash(struct smg_compose *c)
+{
+	const struct smg_node *services = smg_get(c->root, "services");
+	const struct smg_port *port;
+	char first[SMG_SHOWN], second[SMG_SHOWN];
+	size_t a, b;
+
+	if (!smg_ports_clash(c->spec, &a, &b, &port) || a == b) /* within one service it has been told */
+		return;
+	smg_bad(c, services->pair[b].key, "'%s' publishes port %u/%s of the node, which '%s' has: choose another one",
+		smg_shown(second, c->spec->services[b].name), port->host, port->udp ? "udp" : "tcp",
+		smg_shown(first, c->spec->services[a].name));
+}
+
 /* As Compose names a project that has no name: the folder's name in lower case, without what a name cannot have. */
 static char *default_name(const char *base)
 {
@@ -213,6 +249,7 @@ static void read_file(struct smg_compose *c)
 {
 	const struct smg_node *root = smg_yaml_parse(c->text, c->len, &c->arena, c->problems);
 
+	c->root = root;
 	if (!root || !smg_check_type(c, root, SMG_T_MAP, "the file"))
 		return;
 	c->spec->name = default_name(c->base);
@@ -222,6 +259,7 @@ static void read_file(struct smg_compose *c)
 	if (!*c->spec->name)
 		smg_bad(c, NULL, "the folder's name makes no name for the workflow: write one, such as `name: pipeline`");
 	link_all(c);
+	tell_port_clash(c);
 	smg_dag_cycles(c->spec, tell_cycle, c);
 }
 
@@ -269,6 +307,7 @@ int smg_compose_parse(const char *text, size_t len, const char *base_dir, struct
 		*out = c.spec;
 	}
 	free(c.refs);
+	smg_strv_free(c.dotenv.v);
 	smg_arena_free(&c.arena);
 	smg_problems_free(&own);
 	return rc;

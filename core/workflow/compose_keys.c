@@ -12,17 +12,18 @@
 #define LIST SMG_T_LIST
 #define MAP SMG_T_MAP
 #define ANY 63
+#define RAW SMG_T_RAW
 
 const struct smg_key smg_top_keys[] = {
 	{"name", TEXT, smg_read_name, NULL},
-	{"services", MAP, smg_read_services, NULL},
+	{"services", MAP | RAW, smg_read_services, NULL},
 	{"x-migrate", MAP, smg_read_file_migrate, NULL},
 	{"version", TEXT | NUM | NIL, NULL, NULL}, /* the specification calls it informative */
-	{"configs", ANY, NULL, "bind-mount the file with `volumes`"},
+	{"configs", MAP | NIL, smg_read_files, NULL},
 	{"include", ANY, NULL, "write the services into this file"},
 	{"models", ANY, NULL, ""},
-	{"networks", ANY, NULL, "services use the node's network (network_mode: host) or none"},
-	{"secrets", ANY, NULL, "bind-mount the file with `volumes`"},
+	{"networks", MAP | NIL, smg_read_top_networks, NULL},
+	{"secrets", MAP | NIL, smg_read_files, NULL},
 	{"volumes", ANY, NULL, "bind-mount a folder in the service: ./data:/data"},
 	{0},
 };
@@ -37,7 +38,7 @@ const struct smg_key smg_file_migrate_keys[] = {
 
 const struct smg_key smg_service_keys[] = {
 	{"image", TEXT, smg_read_image, NULL},
-	{"command", TEXT | LIST, smg_read_command, NULL},
+	{"command", TEXT | LIST | NIL, smg_read_command, NULL},
 	{"depends_on", LIST | MAP, smg_read_depends_on, NULL},
 	{"environment", LIST | MAP | NIL, smg_read_environment, NULL},
 	{"volumes", LIST | NIL, smg_read_volumes, NULL},
@@ -47,16 +48,16 @@ const struct smg_key smg_service_keys[] = {
 	{"stop_signal", TEXT | NUM, smg_read_stop_signal, NULL},
 	{"stop_grace_period", TEXT | NUM, smg_read_stop_grace, NULL},
 	{"x-migrate", MAP, smg_read_migrate, NULL},
-	{"annotations", ANY, NULL, ""},
-	{"attach", ANY, NULL, "the output of every service goes to the job's output"},
+	{"annotations", LIST | MAP | NIL, NULL, NULL},
+	{"attach", BOOL, smg_read_on, NULL},
 	{"blkio_config", ANY, NULL, ""},
 	{"build", ANY, NULL, "build the image elsewhere, unpack it into a folder and name that in `image`"},
 	{"cap_add", ANY, NULL, "containers run as the job's user, without capabilities"},
-	{"cap_drop", ANY, NULL, "containers have no capabilities in any case: leave it out"},
+	{"cap_drop", LIST | NIL, NULL, NULL}, /* there are none */
 	{"cgroup", ANY, NULL, ""},
 	{"cgroup_parent", ANY, NULL, "containers run in a cgroup under the job's own"},
-	{"configs", ANY, NULL, "bind-mount the file with `volumes`"},
-	{"container_name", ANY, NULL, "containers are named after the job and the service"},
+	{"configs", LIST | NIL, smg_read_configs, NULL},
+	{"container_name", TEXT, NULL, NULL},
 	{"cpu_count", ANY, NULL, "the job's own limits hold"},
 	{"cpu_percent", ANY, NULL, "the job's own limits hold"},
 	{"cpu_period", ANY, NULL, "the job's own limits hold"},
@@ -64,10 +65,10 @@ const struct smg_key smg_service_keys[] = {
 	{"cpu_rt_period", ANY, NULL, "the job's own limits hold"},
 	{"cpu_rt_runtime", ANY, NULL, "the job's own limits hold"},
 	{"cpu_shares", ANY, NULL, "the job's own limits hold"},
-	{"cpus", ANY, NULL, "the job's own limits hold: sbatch --cpus-per-task"},
+	{"cpus", TEXT | NUM, smg_read_cpus, NULL},
 	{"cpuset", ANY, NULL, "the job's own limits hold"},
 	{"credential_spec", ANY, NULL, ""},
-	{"deploy", ANY, NULL, "the job's own limits hold; write a service of its own for each replica"},
+	{"deploy", MAP | NIL, smg_read_deploy, NULL},
 	{"develop", ANY, NULL, ""},
 	{"device_cgroup_rules", ANY, NULL, "a container with devices could not be checkpointed"},
 	{"devices", ANY, NULL, "a container with devices could not be checkpointed"},
@@ -76,58 +77,57 @@ const struct smg_key smg_service_keys[] = {
 	{"dns_search", ANY, NULL, "containers use the node's resolv.conf"},
 	{"domainname", ANY, NULL, ""},
 	{"driver_opts", ANY, NULL, ""},
-	{"entrypoint", ANY, NULL, "a folder has no entry point of its own: put the whole command line into `command`"},
-	{"env_file", ANY, NULL, "write the variables into `environment`"},
-	{"expose", ANY, NULL, "in the node's network every port can be reached: leave it out"},
+	{"entrypoint", TEXT | LIST | NIL, smg_read_entrypoint, NULL},
+	{"env_file", TEXT | LIST, smg_read_env_file, NULL},
+	{"expose", LIST | NIL, NULL, NULL},
 	{"extends", ANY, NULL, "use a YAML anchor and a merge key (<<: *name)"},
 	{"external_links", ANY, NULL, ""},
-	{"extra_hosts", ANY, NULL, ""},
+	{"extra_hosts", ANY, NULL, "write the names into /etc/hosts of the image"},
 	{"gpus", ANY, NULL, "a container with devices could not be checkpointed"},
 	{"group_add", ANY, NULL, "containers have the job's own groups"},
-	{"hostname", ANY, NULL, ""},
-	{"init", ANY, NULL, "a container's first process gets SIGCHLD of its orphans and must reap them itself"},
+	{"hostname", TEXT, smg_read_hostname, NULL},
+	{"init", BOOL, smg_read_off, NULL},
 	{"ipc", ANY, NULL, ""},
 	{"isolation", ANY, NULL, ""},
-	{"label_file", ANY, NULL, ""},
-	{"labels", ANY, NULL, ""},
+	{"label_file", TEXT | LIST, NULL, NULL},
+	{"labels", LIST | MAP | NIL, NULL, NULL},
 	{"links", ANY, NULL, "use depends_on; in the node's network services meet at 127.0.0.1"},
-	{"logging", ANY, NULL, "the output of every service goes to the job's output"},
+	{"logging", MAP | NIL, NULL, NULL},
 	{"mac_address", ANY, NULL, ""},
-	{"mem_limit", ANY, NULL, "the job's own limit holds: sbatch --mem"},
+	{"mem_limit", TEXT | NUM, smg_read_mem_limit, NULL},
 	{"mem_reservation", ANY, NULL, "the job's own limit holds: sbatch --mem"},
 	{"mem_swappiness", ANY, NULL, "the job's own limit holds: sbatch --mem"},
 	{"memswap_limit", ANY, NULL, "the job's own limit holds: sbatch --mem"},
 	{"models", ANY, NULL, ""},
-	{"networks", ANY, NULL, "services use the node's network (network_mode: host) or none"},
+	{"networks", LIST | MAP | NIL, smg_read_networks, NULL},
 	{"oom_kill_disable", ANY, NULL, ""},
 	{"oom_score_adj", ANY, NULL, ""},
 	{"pid", ANY, NULL, "each container has processes of its own, or it could not be checkpointed"},
-	{"pids_limit", ANY, NULL, "the job's own limits hold"},
-	{"platform", ANY, NULL, "the image must be one for this machine"},
-	{"ports", ANY, NULL, "in the node's network a port is reached as it is; choose one that is free"},
+	{"pids_limit", TEXT | NUM, smg_read_pids_limit, NULL},
+	{"platform", ANY, NULL, "the image must be one for the nodes of the job: leave it out"},
+	{"ports", LIST | NIL, smg_read_ports, NULL},
 	{"post_start", ANY, NULL, "do it in the command"},
 	{"pre_stop", ANY, NULL, "do it in the command, on stop_signal"},
-	{"privileged", ANY, NULL, "containers run as the job's user, without capabilities"},
+	{"privileged", BOOL, smg_read_off, NULL},
 	{"profiles", ANY, NULL, "every service of the file runs"},
 	{"provider", ANY, NULL, ""},
-	{"pull_policy", ANY, NULL, "images are folders; nothing is pulled"},
-	{"pull_refresh_after", ANY, NULL, "images are folders; nothing is pulled"},
-	{"read_only", ANY, NULL, "every container has a writable layer of its own over its image"},
-	{"restart", ANY, NULL,
-		"loop in the command; a service that cannot be moved is started again by itself (x-migrate: {fallback: restart})"},
-	{"runtime", ANY, NULL, "containers run with runc"},
-	{"scale", ANY, NULL, "write a service of its own for each replica"},
-	{"secrets", ANY, NULL, "bind-mount the file with `volumes`"},
-	{"security_opt", ANY, NULL, "containers always run with no_new_privs"},
-	{"shm_size", ANY, NULL, ""},
-	{"stdin_open", ANY, NULL, "a batch job's containers read from /dev/null"},
+	{"pull_policy", TEXT, NULL, NULL},
+	{"pull_refresh_after", TEXT, NULL, NULL},
+	{"read_only", BOOL, smg_read_read_only, NULL},
+	{"restart", TEXT | BOOL, smg_read_restart, NULL},
+	{"runtime", ANY, NULL, "containers run with runc: leave it out"},
+	{"scale", TEXT | NUM, smg_read_one, NULL},
+	{"secrets", LIST | NIL, smg_read_secrets, NULL},
+	{"security_opt", LIST | NIL, smg_read_security_opt, NULL},
+	{"shm_size", TEXT | NUM, smg_read_shm_size, NULL},
+	{"stdin_open", BOOL, smg_read_off, NULL},
 	{"storage_opt", ANY, NULL, ""},
 	{"sysctls", ANY, NULL, ""},
-	{"tmpfs", ANY, NULL, "write into the container's own layer, which moves with it"},
-	{"tty", ANY, NULL, "a batch job's containers have no terminal"},
-	{"ulimits", ANY, NULL, "the job's own limits hold"},
+	{"tmpfs", TEXT | LIST, smg_read_tmpfs, NULL},
+	{"tty", BOOL, smg_read_off, NULL},
+	{"ulimits", MAP | NIL, smg_read_ulimits, NULL},
 	{"use_api_socket", ANY, NULL, ""},
-	{"user", ANY, NULL, "containers run as the job's user"},
+	{"user", TEXT | NUM, smg_read_user, NULL},
 	{"userns_mode", ANY, NULL, ""},
 	{"uts", ANY, NULL, ""},
 	{"volumes_from", ANY, NULL, "name the same folders in `volumes`"},
@@ -141,14 +141,14 @@ const struct smg_key smg_health_keys[] = {
 	{"retries", TEXT | NUM, smg_read_retries, NULL},
 	{"start_period", TEXT | NUM, smg_read_start_period, NULL},
 	{"disable", BOOL, smg_read_disable, NULL},
-	{"start_interval", ANY, NULL, "`interval` holds from the start"},
+	{"start_interval", TEXT | NUM, smg_read_start_interval, NULL},
 	{0},
 };
 
 const struct smg_key smg_depends_keys[] = {
 	{"condition", TEXT, smg_read_condition, NULL},
-	{"required", ANY, NULL, "every dependency is required"},
-	{"restart", ANY, NULL, ""},
+	{"required", BOOL, smg_read_required, NULL},
+	{"restart", BOOL, NULL, NULL}, /* of what `docker compose restart` does, which nobody does here */
 	{0},
 };
 
@@ -157,6 +157,140 @@ const struct smg_key smg_migrate_keys[] = {
 	{"copy", ANY, NULL, "services are saved, sent and restored"},
 	{"strategy", ANY, NULL, "the workflow moves as a whole: write it in the x-migrate of the file"},
 	{"wait", ANY, NULL, ""},
+	{0},
+};
+
+/* ---- what stands deeper ---- */
+
+const struct smg_key smg_env_file_keys[] = {
+	{"path", TEXT, NULL, NULL},
+	{"required", BOOL, NULL, NULL},
+	{"format", TEXT, NULL, NULL},
+	{0},
+};
+
+const struct smg_key smg_volume_keys[] = {
+	{"type", TEXT, NULL, NULL},
+	{"source", TEXT, NULL, NULL},
+	{"target", TEXT, NULL, NULL},
+	{"read_only", BOOL, NULL, NULL},
+	{"bind", MAP | NIL, NULL, NULL},
+	{"tmpfs", MAP | NIL, NULL, NULL},
+	{"consistency", TEXT, NULL, NULL}, /* a hint for other systems than Linux */
+	{"volume", ANY, NULL, "named volumes are not"},
+	{"image", ANY, NULL, "name the folder of an image as the source of a bind mount"},
+	{0},
+};
+
+const struct smg_key smg_bind_keys[] = {
+	{"create_host_path", BOOL, smg_read_off, NULL},
+	{"propagation", TEXT, smg_check_propagation, NULL},
+	{"recursive", ANY, NULL, "what is mounted below the source comes along"},
+	{"selinux", ANY, NULL, "label the folder with chcon"},
+	{0},
+};
+
+const struct smg_key smg_tmpfs_keys[] = {
+	{"size", TEXT | NUM, smg_check_size, NULL},
+	{"mode", TEXT | NUM, smg_check_octal, NULL},
+	{0},
+};
+
+/* A secret or config that a service has. The file's own owner and mode hold, as with Compose where the source is a file. */
+const struct smg_key smg_file_ref_keys[] = {
+	{"source", TEXT, NULL, NULL},
+	{"target", TEXT, NULL, NULL},
+	{"uid", TEXT | NUM, NULL, NULL},
+	{"gid", TEXT | NUM, NULL, NULL},
+	{"mode", TEXT | NUM, NULL, NULL},
+	{0},
+};
+
+/* A secret or config of the file. */
+const struct smg_key smg_file_keys[] = {
+	{"file", TEXT, NULL, NULL},
+	{"name", TEXT, NULL, NULL},
+	{"labels", LIST | MAP | NIL, NULL, NULL},
+	{"content", ANY, NULL, "write it into a file and name that with 'file'"},
+	{"environment", ANY, NULL, "write the value into a file that only you can read and name that with 'file'"},
+	{"external", ANY, NULL, "there is no store of secrets and configs here: name a file with 'file'"},
+	{"driver", ANY, NULL, "there is no store of secrets and configs here: name a file with 'file'"},
+	{"template_driver", ANY, NULL, ""},
+	{0},
+};
+
+const struct smg_key smg_port_keys[] = {
+	{"target", TEXT | NUM, NULL, NULL},
+	{"published", TEXT | NUM, NULL, NULL},
+	{"host_ip", TEXT, NULL, NULL},
+	{"protocol", TEXT, NULL, NULL},
+	{"name", TEXT, NULL, NULL},
+	{"app_protocol", TEXT, NULL, NULL},
+	{"mode", TEXT, NULL, NULL}, /* of swarm */
+	{0},
+};
+
+/* A network of the file. */
+const struct smg_key smg_network_keys[] = {
+	{"driver", TEXT | NIL, smg_read_driver, NULL},
+	{"name", TEXT, NULL, NULL},
+	{"attachable", BOOL, NULL, NULL},
+	{"internal", BOOL, NULL, NULL},
+	{"labels", LIST | MAP | NIL, NULL, NULL},
+	{"enable_ipv4", ANY, NULL, "leave it out"},
+	{"enable_ipv6", ANY, NULL, "leave it out"},
+	{"driver_opts", ANY, NULL, "leave it out"},
+	{"external", ANY, NULL, "the services of a file share a network that nobody else is in"},
+	{"ipam", ANY, NULL, "addresses are given to services as they come: use their names"},
+	{0},
+};
+
+/* A network that a service is in. */
+const struct smg_key smg_attach_keys[] = {
+	{"aliases", LIST | NIL, smg_read_aliases, NULL},
+	{"priority", NUM, NULL, NULL}, /* of several; there is one */
+	{"gw_priority", NUM, NULL, NULL},
+	{"interface_name", ANY, NULL, ""},
+	{"driver_opts", ANY, NULL, "leave it out"},
+	{"ipv4_address", ANY, NULL, "addresses are given to services as they come: use their names"},
+	{"ipv6_address", ANY, NULL, "addresses are given to services as they come: use their names"},
+	{"link_local_ips", ANY, NULL, ""},
+	{"mac_address", ANY, NULL, ""},
+	{0},
+};
+
+const struct smg_key smg_deploy_keys[] = {
+	{"resources", MAP | NIL, smg_read_resources, NULL},
+	{"replicas", TEXT | NUM, smg_read_one, NULL},
+	{"labels", LIST | MAP | NIL, NULL, NULL},
+	{"endpoint_mode", ANY, NULL, "leave it out"},
+	{"mode", ANY, NULL, "each service runs once: leave it out"},
+	{"placement", ANY, NULL, "Slurm chooses the node: sbatch --constraint"},
+	{"restart_policy", ANY, NULL, "write `restart: on-failure` into the service"},
+	{"rollback_config", ANY, NULL, "leave it out"},
+	{"update_config", ANY, NULL, "leave it out"},
+	{0},
+};
+
+const struct smg_key smg_resources_keys[] = {
+	{"limits", MAP | NIL, smg_read_limits, NULL},
+	{"reservations", MAP | NIL, smg_read_reservations, NULL},
+	{0},
+};
+
+const struct smg_key smg_limit_keys[] = {
+	{"cpus", TEXT | NUM, smg_read_cpus, NULL},
+	{"memory", TEXT | NUM, smg_read_mem_limit, NULL},
+	{"pids", TEXT | NUM, smg_read_pids_limit, NULL},
+	{0},
+};
+
+/* What the job asks Slurm for is what there is. */
+const struct smg_key smg_reservation_keys[] = {
+	{"cpus", TEXT | NUM, NULL, NULL},
+	{"memory", TEXT | NUM, NULL, NULL},
+	{"devices", ANY, NULL, "a container with devices could not be checkpointed"},
+	{"generic_resources", ANY, NULL, "ask Slurm for them: sbatch --gres"},
 	{0},
 };
 
@@ -194,7 +328,9 @@ bool smg_check_type(struct smg_compose *c, const struct smg_node *v, int types, 
 	int type = smg_type_of(v);
 	char want[96], name[SMG_SHOWN], shown[SMG_SHOWN];
 
-	if (type & types)
+	if (v->bad) /* that has been told */
+		return false;
+	if ((type & types) || (v->expanded && (smg_plain_type(v->value) & types & (SMG_T_NUMBER | SMG_T_BOOL))))
 		return true;
 	list_types(want, sizeof(want), types);
 	smg_shown(name, what);
@@ -240,10 +376,19 @@ static void unknown_key(struct smg_compose *c, const struct smg_node *key, const
 		smg_bad(c, key, "unknown key '%s'", smg_shown(shown, key->value));
 }
 
+static void read_key(struct smg_compose *c, struct smg_node *value, const struct smg_key *k)
+{
+	if (!(k->types & SMG_T_RAW) && k->read) /* of a value that changes nothing the dollars change nothing either */
+		smg_expand(c, value);
+	if (smg_check_type(c, value, k->types, k->name) && k->read)
+		k->read(c, value, k->name);
+}
+
 void smg_read_map(struct smg_compose *c, const struct smg_node *map, const struct smg_key *table)
 {
 	for (size_t i = 0; i < map->n; i++) {
-		const struct smg_node *key = map->pair[i].key, *value = map->pair[i].value;
+		const struct smg_node *key = map->pair[i].key;
+		struct smg_node *value = map->pair[i].value;
 		const struct smg_key *k = find_key(table, key->value);
 
 		if (!k && is_extension(key->value))
@@ -252,8 +397,8 @@ void smg_read_map(struct smg_compose *c, const struct smg_node *map, const struc
 			unknown_key(c, key, table);
 		else if (k->no)
 			smg_bad(c, key, "'%s' is not supported yet%s%s", k->name, *k->no ? "; " : "", k->no);
-		else if (smg_check_type(c, value, k->types, k->name) && k->read)
-			k->read(c, value, k->name);
+		else
+			read_key(c, value, k);
 	}
 }
 

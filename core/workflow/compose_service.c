@@ -6,22 +6,15 @@
 #include <signal.h>
 #include <string.h>
 
-/* Something that may stand in a list once only. */
-struct item {
-	const char *name;
-	const struct smg_node *at;
-	size_t rank;
-};
-
 static int by_name_and_rank(const void *a, const void *b)
 {
-	const struct item *x = a, *y = b;
+	const struct smg_item *x = a, *y = b;
 	int c = strcmp(x->name, y->name);
 
 	return c ? c : x->rank < y->rank ? -1 : 1;
 }
 
-static void tell_repeats(struct smg_compose *c, struct item *v, size_t n)
+void smg_tell_repeats(struct smg_compose *c, struct smg_item *v, size_t n)
 {
 	char shown[SMG_SHOWN];
 
@@ -33,7 +26,7 @@ static void tell_repeats(struct smg_compose *c, struct item *v, size_t n)
 			smg_bad(c, v[i].at, "'%s' stands here a second time", smg_shown(shown, v[i].name));
 }
 
-static bool too_many(struct smg_compose *c, const struct smg_node *v, const char *name, size_t most)
+bool smg_too_many(struct smg_compose *c, const struct smg_node *v, const char *name, size_t most)
 {
 	if (v->n <= most)
 		return false;
@@ -41,8 +34,7 @@ static bool too_many(struct smg_compose *c, const struct smg_node *v, const char
 	return true;
 }
 
-/* A folder on the node is told from a name in a registry, or of a volume, by its first characters, as in Compose. */
-static bool looks_like_path(const char *s)
+bool smg_looks_like_path(const char *s)
 {
 	return *s == '/' || !strcmp(s, ".") || !strcmp(s, "..") || !strncmp(s, "./", 2) || !strncmp(s, "../", 3);
 }
@@ -63,7 +55,7 @@ void smg_read_image(struct smg_compose *c, const struct smg_node *v, const char 
 			shown);
 		return;
 	}
-	if (!looks_like_path(s)) {
+	if (!smg_looks_like_path(s)) {
 		smg_bad(c, v,
 			"'%s' looks like the name of an image in a registry, and nothing is pulled here: unpack it into a folder "
 			"and write "
@@ -91,7 +83,7 @@ static void check_word(struct smg_compose *c, const struct smg_node *v, const ch
 static char **read_words(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
 	struct smg_words words = {0};
-	bool well = !too_many(c, v, name, SMG_MAX_WORDS);
+	bool well = !smg_too_many(c, v, name, SMG_MAX_WORDS);
 	const char *s;
 
 	for (size_t i = 0; well && i < v->n; i++) {
@@ -104,28 +96,65 @@ static char **read_words(struct smg_compose *c, const struct smg_node *v, const 
 	return words.v;
 }
 
+/* A command line: a list as it is, a string cut into words. NULL: it is empty, or that is a finding. */
+static char **read_line(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	size_t before = c->problems->n + c->problems->dropped;
+	char **words = NULL;
+
+	if (v->type == SMG_NODE_LIST)
+		words = read_words(c, v, name);
+	else if (smg_type_of(v) != SMG_T_NULL)
+		words = smg_shell_words(c, v, smg_text(c, v));
+	for (size_t i = 0; v->type == SMG_NODE_SCALAR && words && words[i]; i++) {
+		check_word(c, v, words[i]);
+		if (i == SMG_MAX_WORDS)
+			smg_bad(c, v, "'%s' has more than %d words", name, SMG_MAX_WORDS);
+	}
+	if (words && !words[0]) {
+		smg_strv_free(words);
+		words = NULL;
+	}
+	c->draft.command_bad = c->draft.command_bad || c->problems->n + c->problems->dropped > before;
+	return words;
+}
+
+void smg_read_entrypoint(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	c->draft.entrypoint = read_line(c, v, name);
+	if (c->draft.entrypoint || !c->draft.command_at)
+		c->draft.command_at = v;
+}
+
 void smg_read_command(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
-	char **words = NULL;
-	const char *s;
+	c->draft.command = read_line(c, v, name);
+	if (!c->draft.entrypoint)
+		c->draft.command_at = v;
+}
 
-	if (v->type == SMG_NODE_LIST) {
-		words = read_words(c, v, name);
-		if (v->n == 0)
-			smg_bad(c, v, "'%s' is empty", name);
-	} else if ((s = smg_text(c, v))) {
-		words = smg_shell_words(c, v, s);
-		for (size_t i = 0; words && words[i]; i++) {
-			check_word(c, v, words[i]);
-			if (i == SMG_MAX_WORDS)
-				smg_bad(c, v, "'%s' has more than %d words", name, SMG_MAX_WORDS);
-		}
-		if (words && !words[0])
-			smg_bad(c, v, "'%s' is empty", name);
-	}
-	if (words && words[0] && !*words[0])
-		smg_bad(c, v, "'%s' begins with an empty word, which names no program", name);
-	c->service->command = words;
+void smg_finish_command(struct smg_compose *c, const struct smg_node *key, const struct smg_node *service)
+{
+	struct smg_draft *d = &c->draft;
+	struct smg_words all = {0};
+	char shown[SMG_SHOWN];
+
+	for (size_t i = 0; d->entrypoint && d->entrypoint[i]; i++)
+		smg_words_add(&all, d->entrypoint[i]);
+	for (size_t i = 0; d->command && d->command[i]; i++)
+		smg_words_add(&all, d->command[i]);
+	c->service->command = all.v;
+	if (!smg_get(service, "command") && !smg_get(service, "entrypoint"))
+		smg_bad(c, key, "service '%s' has no 'command': a folder has no default one as a registry's image has",
+			smg_shown(shown, key->value));
+	else if (!d->command_at || d->command_bad)
+		return;
+	else if (!all.v)
+		smg_bad(c, d->command_at, "the command line is empty: 'entrypoint' and 'command' name no program");
+	else if (!*all.v[0])
+		smg_bad(c, d->command_at, "the command line begins with an empty word, which names no program");
+	else if (all.n > SMG_MAX_WORDS)
+		smg_bad(c, d->command_at, "'entrypoint' and 'command' together have more than %d words", SMG_MAX_WORDS);
 }
 
 /* Adds KEY=value; value NULL: from the environment, and none at all where that has none, as Compose does. */
@@ -137,7 +166,7 @@ static void add_variable(
 	char shown[SMG_SHOWN];
 
 	if (!value && *key && !strchr(key, '='))
-		value = getenv(key);
+		value = smg_variable(c, key);
 	whole = smg_xasprintf("%s=%s", key, value ? value : "");
 	fault = strchr(key, '=') ? "has a '=' in its name" : smg_variable_fault(whole);
 	if (fault)
@@ -148,7 +177,7 @@ static void add_variable(
 
 static void read_variable_list(struct smg_compose *c, const struct smg_node *v, const char *name, struct smg_words *out)
 {
-	SMG_AUTOFREE struct item *items = smg_xcalloc(v->n + 1, sizeof(*items));
+	SMG_AUTOFREE struct smg_item *items = smg_xcalloc(v->n + 1, sizeof(*items));
 	size_t n = 0;
 
 	for (size_t i = 0; i < v->n; i++) {
@@ -160,31 +189,83 @@ static void read_variable_list(struct smg_compose *c, const struct smg_node *v, 
 		eq = strchrnul(s, '=');
 		key = smg_arena_strdup(&c->arena, s, (size_t)(eq - s));
 		add_variable(c, out, at, key, *eq ? eq + 1 : NULL);
-		items[n] = (struct item){key, at, n};
+		items[n] = (struct smg_item){key, at, n};
 		n++;
 	}
-	tell_repeats(c, items, n);
+	smg_tell_repeats(c, items, n);
 }
 
 void smg_read_environment(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
-	struct smg_words out = {0};
+	struct smg_words *out = &c->draft.environment;
 
-	if (v->type == SMG_NODE_SCALAR || too_many(c, v, name, SMG_MAX_WORDS))
+	if (v->type == SMG_NODE_SCALAR || smg_too_many(c, v, name, SMG_MAX_WORDS))
 		return;
-	if (v->type == SMG_NODE_LIST)
-		read_variable_list(c, v, name, &out);
-	else
-		for (size_t i = 0; i < v->n; i++) {
-			const struct smg_node *key = v->pair[i].key, *value = v->pair[i].value;
-			const char *s = NULL;
+	if (v->type == SMG_NODE_LIST) {
+		read_variable_list(c, v, name, out);
+		return;
+	}
+	for (size_t i = 0; i < v->n; i++) {
+		const struct smg_node *key = v->pair[i].key, *value = v->pair[i].value;
+		const char *s = NULL;
 
-			if (!smg_check_type(c, value, SMG_T_STRING | SMG_T_NUMBER | SMG_T_BOOL | SMG_T_NULL, key->value))
-				continue;
-			if (smg_type_of(value) != SMG_T_NULL && !(s = smg_text(c, value)))
-				continue;
-			add_variable(c, &out, key, key->value, s);
-		}
+		if (!smg_check_type(c, value, SMG_T_STRING | SMG_T_NUMBER | SMG_T_BOOL | SMG_T_NULL, key->value))
+			continue;
+		if (smg_type_of(value) != SMG_T_NULL && !(s = smg_text(c, value)))
+			continue;
+		add_variable(c, out, key, key->value, s);
+	}
+}
+
+/* KEY=value and where it came in, to be sorted by KEY; the later one of two counts. */
+struct setting {
+	char *text;
+	size_t rank;
+	bool out;
+};
+
+static int by_variable(const void *a, const void *b)
+{
+	const struct setting *x = a, *y = b;
+	size_t n = strcspn(x->text, "="), m = strcspn(y->text, "=");
+	int c = strncmp(x->text, y->text, n < m ? n : m);
+
+	if (c || n != m)
+		return c ? c : n < m ? -1 : 1;
+	return x->rank < y->rank ? -1 : 1;
+}
+
+static int by_setting_rank(const void *a, const void *b)
+{
+	return ((const struct setting *)a)->rank < ((const struct setting *)b)->rank ? -1 : 1;
+}
+
+static bool same_variable(const char *a, const char *b)
+{
+	size_t n = strcspn(a, "=");
+
+	return !strncmp(a, b, n) && b[n] == '=';
+}
+
+/* What files set comes first, `environment` wins over it, and a later file over an earlier one. */
+void smg_finish_environment(struct smg_compose *c, const struct smg_node *key)
+{
+	struct smg_words *from[] = {&c->draft.file_env, &c->draft.environment}, out = {0};
+	size_t n = from[0]->n + from[1]->n, k = 0;
+	SMG_AUTOFREE struct setting *v = smg_xcalloc(n + 1, sizeof(*v));
+
+	for (size_t w = 0; w < 2; w++)
+		for (size_t i = 0; i < from[w]->n; i++, k++)
+			v[k] = (struct setting){from[w]->v[i], k, false};
+	qsort(v, n, sizeof(*v), by_variable);
+	for (size_t i = 1; i < n; i++)
+		v[i - 1].out = same_variable(v[i - 1].text, v[i].text);
+	qsort(v, n, sizeof(*v), by_setting_rank);
+	for (size_t i = 0; i < n; i++)
+		if (!v[i].out)
+			smg_words_add(&out, v[i].text);
+	if (out.n > SMG_MAX_WORDS)
+		smg_bad(c, key, "more than %d variables", SMG_MAX_WORDS);
 	c->service->environment = out.v;
 }
 
@@ -203,86 +284,20 @@ void smg_read_working_dir(struct smg_compose *c, const struct smg_node *v, const
 		c->service->working_dir = smg_steal(path);
 }
 
-static const char *const volume_form = "write SOURCE:TARGET or SOURCE:TARGET:ro, such as ./data:/data";
-
-/* Cuts "SOURCE:TARGET[:MODE]" in place. False after a finding. */
-static bool cut_volume(struct smg_compose *c, const struct smg_node *v, char *s, char **target, bool *read_only)
+void smg_read_hostname(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
-	char *mode, shown[SMG_SHOWN];
+	const char *s = smg_text(c, v), *fault = s ? smg_name_fault(s) : NULL;
 
-	smg_shown(shown, s);
-	*target = strchr(s, ':');
-	if (!*target) {
-		smg_bad(c, v, "'%s': volumes without a source are not supported yet; %s", shown, volume_form);
-		return false;
-	}
-	*(*target)++ = '\0';
-	mode = strchr(*target, ':');
-	if (mode)
-		*mode++ = '\0';
-	*read_only = mode && !strcmp(mode, "ro");
-	if (mode && !*read_only && strcmp(mode, "rw")) {
-		smg_bad(c, v, "'%s': the access mode is not supported yet; ro and rw are", shown);
-		return false;
-	}
-	if (!*s || !**target) {
-		smg_bad(c, v, "'%s' lacks a path; %s", shown, volume_form);
-		return false;
-	}
-	if (*s == '~')
-		smg_bad(c, v, "'%s': ~ is not supported yet; write the whole path", shown);
-	else if (!looks_like_path(s))
-		smg_bad(c, v, "'%s': named volumes are not supported yet; a folder beside this file begins with ./", shown);
+	if (fault)
+		smg_bad(c, v, "'%s' %s", name, fault);
 	else
-		return true;
-	return false;
+		c->service->hostname = smg_xstrdup(s);
 }
 
-static void read_volume(struct smg_compose *c, const struct smg_node *v, struct smg_mount *out)
+void smg_read_read_only(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
-	const char *text = smg_text(c, v), *fault;
-	SMG_AUTOFREE char *s = smg_xstrdup(text), *source = NULL, *to = NULL;
-	char *target, shown[SMG_SHOWN];
-	bool read_only;
-
-	if (!s || !cut_volume(c, v, s, &target, &read_only))
-		return;
-	source = smg_clean_path(c->base, s);
-	to = *target == '/' ? smg_clean_path("/", target) : smg_xstrdup(target);
-	fault = smg_path_fault(source);
-	if (fault)
-		smg_bad(c, v, "the source '%s' %s", smg_shown(shown, source), fault);
-	fault = smg_target_fault(to);
-	if (fault)
-		smg_bad(c, v, "the target '%s' %s", smg_shown(shown, to), fault);
-	else
-		*out = (struct smg_mount){smg_steal(source), smg_steal(to), read_only};
-}
-
-void smg_read_volumes(struct smg_compose *c, const struct smg_node *v, const char *name)
-{
-	SMG_AUTOFREE struct item *items = NULL;
-	struct smg_service *s = c->service;
-	size_t n = 0;
-
-	if (v->type == SMG_NODE_SCALAR || too_many(c, v, name, SMG_MAX_MOUNTS))
-		return;
-	items = smg_xcalloc(v->n + 1, sizeof(*items));
-	s->mounts = smg_xcalloc(v->n + 1, sizeof(*s->mounts));
-	for (size_t i = 0; i < v->n; i++) {
-		struct smg_mount *m = &s->mounts[s->n_mounts];
-
-		if (v->item[i]->type == SMG_NODE_MAP)
-			smg_bad(c, v->item[i], "the long form of volumes is not supported yet; %s", volume_form);
-		else if (smg_check_type(c, v->item[i], SMG_T_STRING, name))
-			read_volume(c, v->item[i], m);
-		if (!m->target)
-			continue;
-		items[n] = (struct item){m->target, v->item[i], n};
-		n++;
-		s->n_mounts++;
-	}
-	tell_repeats(c, items, n);
+	(void)name;
+	c->service->read_only = smg_boolean(v);
 }
 
 static void add_ref(struct smg_compose *c, const struct smg_node *at, const char *name, enum smg_condition condition)
@@ -300,7 +315,7 @@ static void add_ref(struct smg_compose *c, const struct smg_node *at, const char
 
 static void read_depends_list(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
-	SMG_AUTOFREE struct item *items = smg_xcalloc(v->n + 1, sizeof(*items));
+	SMG_AUTOFREE struct smg_item *items = smg_xcalloc(v->n + 1, sizeof(*items));
 	size_t n = 0;
 
 	for (size_t i = 0; i < v->n; i++) {
@@ -310,10 +325,10 @@ static void read_depends_list(struct smg_compose *c, const struct smg_node *v, c
 		if (!s)
 			continue;
 		add_ref(c, at, s, SMG_STARTED);
-		items[n] = (struct item){s, at, n};
+		items[n] = (struct smg_item){s, at, n};
 		n++;
 	}
-	tell_repeats(c, items, n);
+	smg_tell_repeats(c, items, n);
 }
 
 void smg_read_depends_on(struct smg_compose *c, const struct smg_node *v, const char *name)
@@ -357,6 +372,34 @@ void smg_read_condition(struct smg_compose *c, const struct smg_node *v, const c
 
 	if (n >= 0)
 		c->refs[c->n_refs - 1].condition = (enum smg_condition)n;
+}
+
+void smg_read_required(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	if (!smg_boolean(v))
+		smg_bad(c, v, "'%s: false' is not supported yet: leave the dependency out if the service can do without it", name);
+}
+
+/* "no" | always | unless-stopped | on-failure[:N]; YAML makes false of a bare no. */
+void smg_read_restart(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	static const char failure[] = "on-failure:";
+	const char *s = smg_text(c, v), *count = NULL;
+	char shown[SMG_SHOWN];
+	int policy;
+
+	if (!strncmp(s, failure, sizeof(failure) - 1))
+		count = s + sizeof(failure) - 1;
+	policy = count ? SMG_RESTART_ON_FAILURE : smg_restart_parse(s);
+	if (smg_type_of(v) == SMG_T_BOOL && !smg_boolean(v))
+		policy = SMG_RESTART_NO;
+	if (policy < 0 || (count && (!*count || strlen(count) > 6 || strspn(count, "0123456789") != strlen(count)))) {
+		smg_bad(c, v, "'%s' is '%s'; it must be \"no\", always, on-failure, on-failure:N or unless-stopped", name,
+			smg_shown(shown, s));
+		return;
+	}
+	c->service->restart = (enum smg_restart)policy;
+	c->service->restart_max = count ? (unsigned)atoi(count) : 0;
 }
 
 /* The line of a test in list form that a shell runs; NULL: none does; "": it is none of the three forms. */
@@ -420,6 +463,11 @@ void smg_read_start_period(struct smg_compose *c, const struct smg_node *v, cons
 	smg_duration(c, v, name, 0, &c->service->health.start_period_ms);
 }
 
+void smg_read_start_interval(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	smg_duration(c, v, name, 1, &c->service->health.start_interval_ms);
+}
+
 void smg_read_retries(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
 	int64_t n;
@@ -442,6 +490,7 @@ void smg_read_network_mode(struct smg_compose *c, const struct smg_node *v, cons
 	char shown[SMG_SHOWN];
 	int n;
 
+	c->draft.network_mode_at = v;
 	if (!s)
 		return;
 	n = smg_network_parse(s);

@@ -58,19 +58,22 @@ static const char *const yes[] = {"true", "True", "TRUE", NULL};
 static const char *const no[] = {"false", "False", "FALSE", NULL};
 static const char *const null[] = {"", "~", "null", "Null", "NULL", NULL};
 
+int smg_plain_type(const char *value)
+{
+	if (one_of(value, null))
+		return SMG_T_NULL;
+	if (one_of(value, yes) || one_of(value, no))
+		return SMG_T_BOOL;
+	return is_number(value) ? SMG_T_NUMBER : SMG_T_STRING;
+}
+
 int smg_type_of(const struct smg_node *v)
 {
 	if (v->type == SMG_NODE_LIST)
 		return SMG_T_LIST;
 	if (v->type == SMG_NODE_MAP)
 		return SMG_T_MAP;
-	if (!v->plain)
-		return SMG_T_STRING;
-	if (one_of(v->value, null))
-		return SMG_T_NULL;
-	if (one_of(v->value, yes) || one_of(v->value, no))
-		return SMG_T_BOOL;
-	return is_number(v->value) ? SMG_T_NUMBER : SMG_T_STRING;
+	return v->plain && !v->expanded ? smg_plain_type(v->value) : SMG_T_STRING;
 }
 
 bool smg_boolean(const struct smg_node *v)
@@ -83,40 +86,10 @@ static bool starts_name(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
-static const char *dollar(struct smg_compose *c, const struct smg_node *v, const char *s)
-{
-	int n = 0;
-
-	if (s[1] == '{')
-		smg_bad(c, v,
-			"${...} is not supported yet: write the value itself, or $${...} for a shell in the container to expand");
-	else if (starts_name(s[1])) {
-		while (n < 40 && (starts_name(s[1 + n]) || is_digit(s[1 + n])))
-			n++;
-		smg_bad(c, v,
-			"$%.*s: variables are not supported yet: write the value itself, or $$%.*s for a shell in the container to "
-			"expand",
-			n, s + 1, n, s + 1);
-	} else
-		smg_bad(c, v, "a single '$' begins a variable in Compose; write $$ for a dollar");
-	return NULL;
-}
-
 const char *smg_text(struct smg_compose *c, const struct smg_node *v)
 {
-	const char *s = v->value;
-	char *out, *to;
-
-	if (!strchr(s, '$'))
-		return s;
-	out = to = smg_arena_alloc(&c->arena, v->n + 1);
-	for (; *s; s++) {
-		if (*s == '$' && *++s != '$')
-			return dollar(c, v, s - 1);
-		*to++ = *s;
-	}
-	*to = '\0';
-	return out;
+	(void)c;
+	return v->bad ? NULL : v->value;
 }
 
 static const struct {
@@ -201,6 +174,77 @@ bool smg_integer(struct smg_compose *c, const struct smg_node *v, const char *wh
 	}
 	*out = n;
 	return true;
+}
+
+/* Digits with at most one point among them, in thousandths; more than three places are more than anybody means. */
+static bool decimal(const char *s, size_t n, int64_t *out)
+{
+	int64_t whole = 0, scale = 1000;
+	bool point = false, any = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] == '.' && !point) {
+			point = true;
+			continue;
+		}
+		if (!is_digit(s[i]) || (point && scale == 1) || whole > 100000000000000)
+			return false;
+		any = true;
+		whole = whole * 10 + (s[i] - '0');
+		scale /= point ? 10 : 1;
+	}
+	*out = whole * scale;
+	return any;
+}
+
+/* The binary shift that a unit of Compose stands for; -1: it is none. */
+static int unit_shift(const char *s)
+{
+	static const char letters[] = "bkmgt";
+	const char *at = *s ? strchr(letters, *s | 0x20) : letters;
+
+	if (!at || (*s && s[1] && ((s[1] | 0x20) != 'b' || s[2] || at == letters)))
+		return -1;
+	return 10 * (int)(at - letters);
+}
+
+bool smg_bytes(struct smg_compose *c, const struct smg_node *v, const char *what, int64_t least, int64_t *out)
+{
+	const char *s = smg_text(c, v);
+	char shown[SMG_SHOWN];
+	int64_t n = 0;
+	size_t digits;
+	int shift;
+
+	if (!s)
+		return false;
+	digits = strspn(s, "0123456789.");
+	shift = unit_shift(s + digits);
+	if (shift < 0 || !decimal(s, digits, &n)) {
+		smg_bad(c, v, "'%s' is '%s', which is no size such as 512m, 1.5g or a number of bytes", what, smg_shown(shown, s));
+		return false;
+	}
+	n = n > INT64_MAX >> shift ? INT64_MAX : (n << shift) / 1000;
+	if (n < least || n > SMG_MAX_BYTES) {
+		smg_bad(c, v, "'%s' is '%s'; it must be at least %lld bytes and at most %lldt", what, smg_shown(shown, s),
+			(long long)least, SMG_MAX_BYTES >> 40);
+		return false;
+	}
+	*out = n;
+	return true;
+}
+
+bool smg_thousandths(struct smg_compose *c, const struct smg_node *v, const char *what, int64_t *out)
+{
+	const char *s = smg_text(c, v);
+	char shown[SMG_SHOWN];
+
+	if (!s)
+		return false;
+	if (decimal(s, strlen(s), out))
+		return true;
+	smg_bad(c, v, "'%s' is '%s', which is no number such as 2 or 0.5, with three places at most", what, smg_shown(shown, s));
+	return false;
 }
 
 void smg_words_add(struct smg_words *w, const char *s)

@@ -16,6 +16,8 @@ enum smg_node_type { SMG_NODE_SCALAR, SMG_NODE_LIST, SMG_NODE_MAP };
 struct smg_node {
 	enum smg_node_type type;
 	bool plain;	  /* a scalar without quotes: may be a number, a boolean, null */
+	bool expanded;	  /* its dollars have been read: value is what they stand for */
+	bool bad;	  /* they could not be, and that is a finding: nothing is to be said of the value */
 	int line, column; /* from 1, in characters */
 	unsigned weight;  /* 32 and its bytes for each scalar, list and map in it */
 	size_t n;	  /* bytes of a scalar, items of a list, pairs of a map */

@@ -4,6 +4,7 @@
 #include "base/util.h"
 #include "workflow/problems.h"
 
+#include <arpa/inet.h>
 #include <limits.h>
 #include <string.h>
 
@@ -17,6 +18,14 @@ static const char *const conditions[] = {
 };
 static const char *const networks[] = {[SMG_NET_HOST] = "host", [SMG_NET_NONE] = "none", [SMG_NET_BRIDGE] = "bridge"};
 static const char *const fallbacks[] = {[SMG_FALLBACK_RESTART] = "restart", [SMG_FALLBACK_FAIL] = "fail"};
+static const char *const restarts[] = {
+	[SMG_RESTART_NO] = "no",
+	[SMG_RESTART_ON_FAILURE] = "on-failure",
+	[SMG_RESTART_ALWAYS] = "always",
+	[SMG_RESTART_UNLESS_STOPPED] = "unless-stopped",
+};
+static const char *const rlimits[SMG_N_RLIMITS] = {"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice",
+	"nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"};
 static const char *const strategies[] = {
 	[SMG_STRATEGY_STREAM] = "stream",
 	[SMG_STRATEGY_PIPELINE] = "pipeline",
@@ -81,6 +90,44 @@ const char *smg_strategy_near(const char *word)
 	for (size_t i = 0; i < COUNT(strategies); i++)
 		smg_hint_try(&hint, strategies[i]);
 	return hint.best;
+}
+
+const char *smg_restart_name(enum smg_restart r)
+{
+	return restarts[r];
+}
+
+int smg_restart_parse(const char *name)
+{
+	return find_name(restarts, COUNT(restarts), name);
+}
+
+const char *smg_rlimit_name(size_t i)
+{
+	return i < COUNT(rlimits) ? rlimits[i] : NULL;
+}
+
+int smg_rlimit_parse(const char *name)
+{
+	return find_name(rlimits, COUNT(rlimits), name);
+}
+
+bool smg_limits_any(const struct smg_limits *l)
+{
+	bool any = l->memory || l->cpu_us || l->pids;
+
+	for (size_t i = 0; i < SMG_N_RLIMITS; i++)
+		any = any || l->rlimits[i].set;
+	return any;
+}
+
+const char *smg_rlimit_fault(const struct smg_rlimit *r)
+{
+	if (r->soft < SMG_UNLIMITED || r->soft > SMG_MAX_RLIMIT || r->hard < SMG_UNLIMITED || r->hard > SMG_MAX_RLIMIT)
+		return "is out of range";
+	if (r->hard != SMG_UNLIMITED && (r->soft == SMG_UNLIMITED || r->soft > r->hard))
+		return "has a soft limit above the hard one";
+	return NULL;
 }
 
 static bool is_alnum(char c)
@@ -204,6 +251,106 @@ const char *smg_variable_fault(const char *s)
 	return smg_word_fault(s);
 }
 
+const char *smg_host_ip_fault(const char *s)
+{
+	unsigned char raw[16];
+	char again[INET6_ADDRSTRLEN];
+	int family = strchr(s, ':') ? AF_INET6 : AF_INET;
+
+	if (!*s)
+		return NULL;
+	if (inet_pton(family, s, raw) != 1 || !inet_ntop(family, raw, again, sizeof(again)))
+		return "is no address such as 127.0.0.1";
+	return strcmp(s, again) || !strcmp(s, "0.0.0.0") ? "is an address in another form than the usual one" : NULL;
+}
+
+/* A port of the node, and who has it. */
+struct taken {
+	const struct smg_port *port;
+	size_t service;
+};
+
+static int by_port(const void *a, const void *b)
+{
+	const struct smg_port *x = ((const struct taken *)a)->port, *y = ((const struct taken *)b)->port;
+
+	if (x->udp != y->udp)
+		return x->udp ? 1 : -1;
+	if (x->host != y->host)
+		return x->host < y->host ? -1 : 1;
+	return strcmp(x->host_ip, y->host_ip); /* "", every address, comes first */
+}
+
+/* Of neighbours in the order of by_port: "", every address, stands before all others of its port. */
+static bool same_port(const struct smg_port *first, const struct smg_port *second)
+{
+	return first->udp == second->udp && first->host == second->host &&
+	       (!first->host_ip[0] || !strcmp(first->host_ip, second->host_ip));
+}
+
+bool smg_ports_clash(const struct smg_spec *spec, size_t *a, size_t *b, const struct smg_port **port)
+{
+	SMG_AUTOFREE struct taken *v = NULL;
+	size_t n = 0, size = 1;
+
+	for (size_t i = 0; i < spec->n; i++)
+		size += spec->services[i].n_ports;
+	v = smg_xcalloc(size, sizeof(*v));
+	for (size_t i = 0; i < spec->n; i++)
+		for (size_t k = 0; k < spec->services[i].n_ports; k++)
+			v[n++] = (struct taken){&spec->services[i].ports[k], i};
+	qsort(v, n, sizeof(*v), by_port);
+	for (size_t i = 1; i < n; i++) {
+		size_t x = v[i - 1].service, y = v[i].service;
+
+		if (!same_port(v[i - 1].port, v[i].port))
+			continue;
+		*a = x < y ? x : y;
+		*b = x < y ? y : x;
+		*port = v[i].port;
+		return true;
+	}
+	return false;
+}
+
+const char *smg_ports_fault(const struct smg_service *s)
+{
+	const struct smg_spec alone = {.services = (struct smg_service *)s, .n = 1};
+	const struct smg_port *port;
+	size_t a, b;
+
+	for (size_t i = 0; i < s->n_ports && s->network == SMG_NET_HOST; i++)
+		if (s->ports[i].host != s->ports[i].container)
+			return "maps a port to another one, which needs a network of its own: with network_mode: host a port is "
+			       "reached "
+			       "as it is";
+	if (s->n_ports && s->network == SMG_NET_NONE)
+		return "publishes ports, but with network_mode: none there is no network to reach them by";
+	return smg_ports_clash(&alone, &a, &b, &port) ? "publishes the same port of the node twice" : NULL;
+}
+
+static size_t depth(const char *path)
+{
+	size_t n = 0;
+
+	for (; *path; path++)
+		n += *path == '/';
+	return n;
+}
+
+/* Insertion: it keeps the order of the file where that does not matter, and the lists are short or sorted already. */
+void smg_mounts_sort(struct smg_mount *m, size_t n)
+{
+	for (size_t i = 1; i < n; i++) {
+		struct smg_mount one = m[i];
+		size_t k = i;
+
+		for (; k > 0 && depth(m[k - 1].target) > depth(one.target); k--)
+			m[k] = m[k - 1];
+		m[k] = one;
+	}
+}
+
 static void free_service(struct smg_service *s)
 {
 	free(s->name);
@@ -211,6 +358,9 @@ static void free_service(struct smg_service *s)
 	smg_strv_free(s->command);
 	smg_strv_free(s->environment);
 	free(s->working_dir);
+	free(s->hostname);
+	free(s->ports);
+	smg_strv_free(s->aliases);
 	for (size_t i = 0; i < s->n_mounts; i++) {
 		free(s->mounts[i].source);
 		free(s->mounts[i].target);

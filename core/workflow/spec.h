@@ -13,9 +13,19 @@
 #define SMG_MAX_WORDS 10000  /* of a command, a healthcheck, an environment */
 #define SMG_MAX_MOUNTS 1000  /* of a service */
 #define SMG_MAX_DEPS 1000000 /* of all services together */
+#define SMG_MAX_PORTS 1000   /* of a service */
+#define SMG_MAX_ALIASES 100  /* of a service */
 #define SMG_MAX_MS (365LL * 24 * 3600 * 1000)
 #define SMG_MAX_RETRIES 1000000
-#define SMG_MAX_NAME 63 /* of a workflow or a service: [a-zA-Z0-9][a-zA-Z0-9_.-]* */
+#define SMG_MAX_NAME 63			  /* of a workflow or a service: [a-zA-Z0-9][a-zA-Z0-9_.-]* */
+#define SMG_MAX_BYTES (1LL << 50)	  /* of memory, of a tmpfs */
+#define SMG_MIN_MEMORY (6LL << 20)	  /* of a container: with less nothing starts */
+#define SMG_CPU_PERIOD_US 100000	  /* what smg_limits.cpu_us is a part or a multiple of */
+#define SMG_MIN_CPU_US 1000		  /* the kernel takes no less */
+#define SMG_MAX_CPU_US (100000LL * 1000)  /* a thousand cores */
+#define SMG_MAX_PIDS (4LL << 20)	  /* the kernel's own limit */
+#define SMG_MAX_RLIMIT ((int64_t)1 << 62) /* of a ulimit in numbers; SMG_UNLIMITED is beyond all */
+#define SMG_UNLIMITED (-1)
 
 enum smg_condition { SMG_STARTED, SMG_HEALTHY, SMG_COMPLETED };
 enum smg_network {
@@ -41,30 +51,66 @@ struct smg_dep {
 	enum smg_condition condition;
 };
 
+enum smg_mount_kind { SMG_MOUNT_BIND, SMG_MOUNT_TMPFS };
+
 struct smg_mount {
-	char *source; /* absolute path on the node */
+	char *source; /* absolute path on the node; NULL: a tmpfs has none */
 	char *target; /* absolute path in the container */
 	bool read_only;
+	enum smg_mount_kind kind;
+	int64_t size;  /* of a tmpfs, in bytes; 0: as the kernel has it, half of the node's memory */
+	unsigned mode; /* of a tmpfs's top folder */
+};
+
+struct smg_port {
+	char host_ip[46]; /* as inet_ntop writes it; "": every address of the node */
+	uint16_t host, container;
+	bool udp;
+};
+
+/* When a service that has ended is started again. */
+enum smg_restart { SMG_RESTART_NO, SMG_RESTART_ON_FAILURE, SMG_RESTART_ALWAYS, SMG_RESTART_UNLESS_STOPPED };
+
+#define SMG_N_RLIMITS 16 /* kinds there are: smg_rlimit_name */
+struct smg_rlimit {
+	bool set;
+	int64_t soft, hard; /* SMG_UNLIMITED; soft is no more than hard */
+};
+
+struct smg_limits {
+	int64_t memory; /* bytes; 0: none, as below */
+	int64_t cpu_us; /* of processor time in every SMG_CPU_PERIOD_US */
+	int64_t pids;
+	struct smg_rlimit rlimits[SMG_N_RLIMITS];
 };
 
 struct smg_healthcheck {
 	char **test; /* argv; NULL: no healthcheck. CMD-SHELL has become {"/bin/sh", "-c", ...} */
 	int64_t interval_ms, timeout_ms, start_period_ms;
+	int64_t start_interval_ms; /* in the beginning; 0: not given, every second then */
 	unsigned retries;
 };
 
 struct smg_service {
 	char *name;
-	char *image;	    /* absolute path of a folder with a root file system */
-	char **command;	    /* argv, at least one word */
-	char **environment; /* "KEY=value" */
-	char *working_dir;  /* absolute; NULL: "/" */
-	struct smg_mount *mounts;
+	char *image;		  /* absolute path of a folder with a root file system */
+	char **command;		  /* argv, at least one word */
+	char **environment;	  /* "KEY=value" */
+	char *working_dir;	  /* absolute; NULL: "/" */
+	char *hostname;		  /* NULL: the service's name */
+	bool read_only;		  /* the root file system, not the mounts in it */
+	struct smg_mount *mounts; /* one that lies in another stands behind it */
 	size_t n_mounts;
 	struct smg_dep *deps;
 	size_t n_deps;
 	struct smg_healthcheck health;
 	enum smg_network network;
+	struct smg_port *ports; /* with SMG_NET_HOST: host and container are the same, nothing is to be done */
+	size_t n_ports;
+	char **aliases; /* more names for it in the network of the file's services; NULL: none */
+	enum smg_restart restart;
+	unsigned restart_max; /* how often after a failure; 0: without end */
+	struct smg_limits limits;
 	int stop_signal;	    /* SIGTERM */
 	int64_t stop_grace_ms;	    /* 10000 */
 	enum smg_fallback fallback; /* x-migrate.fallback */
@@ -106,6 +152,12 @@ const char *smg_fallback_name(enum smg_fallback f);
 int smg_fallback_parse(const char *name);
 const char *smg_strategy_name(enum smg_strategy s);
 int smg_strategy_parse(const char *name);
+const char *smg_restart_name(enum smg_restart r);
+int smg_restart_parse(const char *name);
+/* Of an index into smg_limits.rlimits, as `ulimits` has it ("nofile"); NULL beyond the last. */
+const char *smg_rlimit_name(size_t i);
+int smg_rlimit_parse(const char *name);
+bool smg_limits_any(const struct smg_limits *l); /* is there one at all? */
 
 #define SMG_STRATEGY_WORDS "stream, pipeline, level or sequential"
 const char *smg_strategy_near(const char *word); /* the one that was probably meant; NULL: none is near */
@@ -117,5 +169,18 @@ const char *smg_image_fault(const char *s);    /* a path that an overlay mount c
 const char *smg_target_fault(const char *s);   /* a path in a container that may be covered by a mount */
 const char *smg_word_fault(const char *s);     /* an argument or a KEY=value: what execve takes */
 const char *smg_variable_fault(const char *s); /* KEY=value with a good KEY */
+const char *smg_host_ip_fault(const char *s);  /* an address as inet_ntop writes it, not 0.0.0.0; or "" */
+/* Of one service: what is wrong with the numbers of a pair of limits, of a set of ports; NULL: well. */
+const char *smg_rlimit_fault(const struct smg_rlimit *r);
+const char *smg_ports_fault(const struct smg_service *s);
+/* A service that nobody can wait for with service_completed_successfully, since it never ends. */
+static inline bool smg_never_ends(const struct smg_service *s)
+{
+	return s->restart == SMG_RESTART_ALWAYS || s->restart == SMG_RESTART_UNLESS_STOPPED;
+}
+/* Two services that want the same port of the node. False: there are none; else *a, *b and *port say which. */
+bool smg_ports_clash(const struct smg_spec *spec, size_t *a, size_t *b, const struct smg_port **port);
+/* Puts mounts into an order in which none hides one that stands before it. */
+void smg_mounts_sort(struct smg_mount *m, size_t n);
 
 #endif

@@ -21,10 +21,38 @@ static json_t *mounts_json(const struct smg_service *s)
 {
 	json_t *a = json_array();
 
-	for (size_t i = 0; i < s->n_mounts; i++)
-		json_array_append_new(a, json_pack("{ss ss sb}", "source", s->mounts[i].source, "target", s->mounts[i].target,
-						 "read_only", (int)s->mounts[i].read_only));
+	for (size_t i = 0; i < s->n_mounts; i++) {
+		const struct smg_mount *m = &s->mounts[i];
+
+		json_array_append_new(a, m->kind == SMG_MOUNT_TMPFS
+						 ? json_pack("{ss ss sb sI si}", "tmpfs", "", "target", m->target, "read_only",
+							   (int)m->read_only, "size", (json_int_t)m->size, "mode", (int)m->mode)
+						 : json_pack("{ss ss sb}", "source", m->source, "target", m->target, "read_only",
+							   (int)m->read_only));
+	}
 	return a;
+}
+
+static json_t *ports_json(const struct smg_service *s)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < s->n_ports; i++)
+		json_array_append_new(a, json_pack("{ss si si sb}", "host_ip", s->ports[i].host_ip, "host", (int)s->ports[i].host,
+						 "container", (int)s->ports[i].container, "udp", (int)s->ports[i].udp));
+	return a;
+}
+
+static json_t *limits_json(const struct smg_limits *l)
+{
+	json_t *a = json_object();
+
+	for (size_t i = 0; i < SMG_N_RLIMITS; i++)
+		if (l->rlimits[i].set)
+			json_object_set_new(a, smg_rlimit_name(i),
+				json_pack("[I, I]", (json_int_t)l->rlimits[i].soft, (json_int_t)l->rlimits[i].hard));
+	return json_pack("{sI sI sI so}", "memory", (json_int_t)l->memory, "cpu_us", (json_int_t)l->cpu_us, "pids",
+		(json_int_t)l->pids, "ulimits", a);
 }
 
 static json_t *deps_json(const struct smg_spec *spec, const struct smg_service *s)
@@ -41,17 +69,43 @@ static json_t *health_json(const struct smg_healthcheck *h)
 {
 	if (!h->test)
 		return json_null();
-	return json_pack("{so sI sI sI sI}", "test", words_json(h->test), "interval_ms", (json_int_t)h->interval_ms, "timeout_ms",
-		(json_int_t)h->timeout_ms, "start_period_ms", (json_int_t)h->start_period_ms, "retries", (json_int_t)h->retries);
+	return json_pack("{so sI sI sI sI so*}", "test", words_json(h->test), "interval_ms", (json_int_t)h->interval_ms,
+		"timeout_ms", (json_int_t)h->timeout_ms, "start_period_ms", (json_int_t)h->start_period_ms, "retries",
+		(json_int_t)h->retries, "start_interval_ms",
+		h->start_interval_ms ? json_integer((json_int_t)h->start_interval_ms) : NULL);
+}
+
+/*
+ * What a release before this one did not know is written only where a service has it: so a workflow that makes no use of it can
+ * still move to a node that has not been upgraded, and reads as it did when it was started.
+ */
+static void add_later_ones(json_t *o, const struct smg_service *s)
+{
+	if (s->hostname)
+		json_object_set_new(o, "hostname", json_string(s->hostname));
+	if (s->read_only)
+		json_object_set_new(o, "read_only", json_true());
+	if (s->n_ports)
+		json_object_set_new(o, "ports", ports_json(s));
+	if (s->aliases)
+		json_object_set_new(o, "aliases", words_json(s->aliases));
+	if (s->restart != SMG_RESTART_NO)
+		json_object_set_new(o, "restart",
+			json_pack("{ss sI}", "policy", smg_restart_name(s->restart), "max", (json_int_t)s->restart_max));
+	if (smg_limits_any(&s->limits))
+		json_object_set_new(o, "limits", limits_json(&s->limits));
 }
 
 static json_t *service_json(const struct smg_spec *spec, const struct smg_service *s)
 {
-	return json_pack("{ss ss so so ss so so so ss si sI ss}", "name", s->name, "image", s->image, "command",
+	json_t *o = json_pack("{ss ss so so ss so so so ss si sI ss}", "name", s->name, "image", s->image, "command",
 		words_json(s->command), "environment", words_json(s->environment), "working_dir",
 		s->working_dir ? s->working_dir : "/", "volumes", mounts_json(s), "depends_on", deps_json(spec, s), "healthcheck",
 		health_json(&s->health), "network_mode", smg_network_name(s->network), "stop_signal", s->stop_signal,
 		"stop_grace_ms", (json_int_t)s->stop_grace_ms, "fallback", smg_fallback_name(s->fallback));
+
+	add_later_ones(o, s);
+	return o;
 }
 
 json_t *smg_spec_to_json(const struct smg_spec *spec)
@@ -82,7 +136,7 @@ __attribute__((format(printf, 3, 4))) static int wrong(const struct reader *r, c
 	return smg_fail(r->err, SMG_EINVAL, "workflow spec: '%s' %s", field, text);
 }
 
-/* One member of an object: its JSON type is checked before any code looks at it. */
+/* One member of an object: its JSON type is checked before any code looks at it. "?name": it may be missing. */
 struct member {
 	const char *name;
 	json_type type;
@@ -90,18 +144,25 @@ struct member {
 
 static int check_members(const struct reader *r, const char *where, const json_t *o, const struct member *m, size_t n)
 {
+	size_t known = 0;
+
 	if (!json_is_object(o))
 		return wrong(r, where, "is not an object");
 	for (size_t i = 0; i < n; i++) {
-		const json_t *v = json_object_get(o, m[i].name);
+		bool optional = *m[i].name == '?';
+		const char *name = m[i].name + optional;
+		const json_t *v = json_object_get(o, name);
 		json_type type = json_is_false(v) ? JSON_TRUE : v ? json_typeof(v) : JSON_NULL;
 
+		known += v != NULL;
+		if (!v && optional)
+			continue;
 		if (!v)
-			return wrong(r, where, "lacks '%s'", m[i].name);
-		if (type != m[i].type && !(type == JSON_NULL && m[i].type == JSON_OBJECT))
-			return wrong(r, m[i].name, "is of the wrong type");
+			return wrong(r, where, "lacks '%s'", name);
+		if (type != m[i].type && !(type == JSON_NULL && m[i].type == JSON_OBJECT && !optional))
+			return wrong(r, name, "is of the wrong type");
 	}
-	return json_object_size(o) == n ? 0 : wrong(r, where, "has a member that nobody knows");
+	return json_object_size(o) == known ? 0 : wrong(r, where, "has a member that nobody knows");
 }
 
 #define CHECK(r, where, o, ...)                                                                                                    \
@@ -168,6 +229,29 @@ static int take_words(const struct reader *r, const char *field, const json_t *o
 	return 0;
 }
 
+static int take_tmpfs(const struct reader *r, const json_t *v, struct smg_mount *m)
+{
+	int64_t mode = 0;
+
+	if (CHECK(r, "volumes", v, {"tmpfs", JSON_STRING}, {"target", JSON_STRING}, {"read_only", JSON_TRUE},
+		    {"size", JSON_INTEGER}, {"mode", JSON_INTEGER}))
+		return -1;
+	if (json_string_length(json_object_get(v, "tmpfs")))
+		return wrong(r, "tmpfs", "is not empty");
+	if (take_int(r, "size", v, 0, SMG_MAX_BYTES, &m->size) || take_int(r, "mode", v, 0, 01777, &mode))
+		return -1;
+	m->kind = SMG_MOUNT_TMPFS;
+	m->mode = (unsigned)mode;
+	return 0;
+}
+
+static int take_bind(const struct reader *r, const json_t *v, struct smg_mount *m)
+{
+	if (CHECK(r, "volumes", v, {"source", JSON_STRING}, {"target", JSON_STRING}, {"read_only", JSON_TRUE}))
+		return -1;
+	return (m->source = take_member(r, "source", v, smg_path_fault)) ? 0 : -1;
+}
+
 static int take_mounts(const struct reader *r, const json_t *o, struct smg_service *s)
 {
 	const json_t *a = json_object_get(o, "volumes");
@@ -180,10 +264,8 @@ static int take_mounts(const struct reader *r, const json_t *o, struct smg_servi
 		const json_t *v = json_array_get(a, i);
 		struct smg_mount *m = &s->mounts[i];
 
-		if (CHECK(r, "volumes", v, {"source", JSON_STRING}, {"target", JSON_STRING}, {"read_only", JSON_TRUE}))
-			return -1;
 		s->n_mounts = i + 1;
-		if (!(m->source = take_member(r, "source", v, smg_path_fault)) ||
+		if ((json_object_get(v, "tmpfs") ? take_tmpfs(r, v, m) : take_bind(r, v, m)) ||
 			!(m->target = take_member(r, "target", v, smg_target_fault)))
 			return -1;
 		m->read_only = json_is_true(json_object_get(v, "read_only"));
@@ -192,6 +274,109 @@ static int take_mounts(const struct reader *r, const json_t *o, struct smg_servi
 				return wrong(r, "volumes", "names a target twice");
 	}
 	return 0;
+}
+
+static int take_port(const struct reader *r, const json_t *v, struct smg_port *p)
+{
+	SMG_AUTOFREE char *ip = NULL;
+	int64_t host = 0, container = 0;
+
+	if (CHECK(r, "ports", v, {"host_ip", JSON_STRING}, {"host", JSON_INTEGER}, {"container", JSON_INTEGER}, {"udp", JSON_TRUE}))
+		return -1;
+	if (!(ip = take_member(r, "host_ip", v, smg_host_ip_fault)) || take_int(r, "host", v, 1, 65535, &host) ||
+		take_int(r, "container", v, 1, 65535, &container))
+		return -1;
+	snprintf(p->host_ip, sizeof(p->host_ip), "%s", ip);
+	p->host = (uint16_t)host;
+	p->container = (uint16_t)container;
+	p->udp = json_is_true(json_object_get(v, "udp"));
+	return 0;
+}
+
+/* After the network_mode. */
+static int take_ports(const struct reader *r, const json_t *o, struct smg_service *s)
+{
+	const json_t *a = json_object_get(o, "ports");
+	size_t n = json_array_size(a);
+	const char *fault;
+
+	if (n > SMG_MAX_PORTS)
+		return wrong(r, "ports", "has too many entries");
+	s->ports = n ? smg_xcalloc(n, sizeof(*s->ports)) : NULL;
+	for (size_t i = 0; i < n; i++)
+		if (take_port(r, json_array_get(a, i), &s->ports[s->n_ports++]))
+			return -1;
+	fault = smg_ports_fault(s);
+	return fault ? wrong(r, "ports", "%s", fault) : 0;
+}
+
+static int take_restart(const struct reader *r, const json_t *o, struct smg_service *s)
+{
+	const json_t *v = json_object_get(o, "restart");
+	int64_t max = 0;
+	int policy = 0;
+
+	if (!v)
+		return 0;
+	if (CHECK(r, "restart", v, {"policy", JSON_STRING}, {"max", JSON_INTEGER}) ||
+		take_choice(r, "policy", v, smg_restart_parse, &policy) || take_int(r, "max", v, 0, SMG_MAX_RETRIES, &max))
+		return -1;
+	if (max && policy != SMG_RESTART_ON_FAILURE)
+		return wrong(r, "restart", "has a 'max' that belongs to on-failure only");
+	s->restart = (enum smg_restart)policy;
+	s->restart_max = (unsigned)max;
+	return 0;
+}
+
+static int take_rlimits(const struct reader *r, const json_t *o, struct smg_limits *l)
+{
+	json_t *all = json_object_get(o, "ulimits"), *v;
+	const char *name, *fault;
+
+	json_object_foreach(all, name, v)
+	{
+		int i = smg_rlimit_parse(name);
+
+		if (i < 0 || json_array_size(v) != 2 || !json_is_integer(json_array_get(v, 0)) ||
+			!json_is_integer(json_array_get(v, 1)))
+			return wrong(r, "ulimits", "has an entry that is none of a known name and two numbers");
+		l->rlimits[i] = (struct smg_rlimit){
+			true, json_integer_value(json_array_get(v, 0)), json_integer_value(json_array_get(v, 1))};
+		fault = smg_rlimit_fault(&l->rlimits[i]);
+		if (fault)
+			return wrong(r, "ulimits", "'%s' %s", smg_rlimit_name((size_t)i), fault);
+	}
+	return 0;
+}
+
+static int take_limits(const struct reader *r, const json_t *o, struct smg_limits *l)
+{
+	const json_t *v = json_object_get(o, "limits");
+
+	if (!v)
+		return 0;
+	if (CHECK(r, "limits", v, {"memory", JSON_INTEGER}, {"cpu_us", JSON_INTEGER}, {"pids", JSON_INTEGER},
+		    {"ulimits", JSON_OBJECT}))
+		return -1;
+	if (take_int(r, "memory", v, 0, SMG_MAX_BYTES, &l->memory) || take_int(r, "cpu_us", v, 0, SMG_MAX_CPU_US, &l->cpu_us) ||
+		take_int(r, "pids", v, 0, SMG_MAX_PIDS, &l->pids))
+		return -1;
+	if ((l->memory && l->memory < SMG_MIN_MEMORY) || (l->cpu_us && l->cpu_us < SMG_MIN_CPU_US))
+		return wrong(r, "limits", "leaves too little to start anything");
+	return take_rlimits(r, v, l);
+}
+
+/* What an older daemon did not write. */
+static int take_later_ones(const struct reader *r, const json_t *o, struct smg_service *s)
+{
+	if (json_object_get(o, "hostname") && !(s->hostname = take_member(r, "hostname", o, smg_name_fault)))
+		return -1;
+	s->read_only = json_is_true(json_object_get(o, "read_only"));
+	if (json_array_size(json_object_get(o, "aliases")) > SMG_MAX_ALIASES)
+		return wrong(r, "aliases", "has too many entries");
+	if (json_array_size(json_object_get(o, "aliases")) && take_words(r, "aliases", o, 1, smg_name_fault, &s->aliases))
+		return -1;
+	return take_ports(r, o, s) || take_restart(r, o, s) || take_limits(r, o, &s->limits) ? -1 : 0;
 }
 
 static int take_health(const struct reader *r, const json_t *o, struct smg_healthcheck *h)
@@ -203,7 +388,9 @@ static int take_health(const struct reader *r, const json_t *o, struct smg_healt
 	if (json_is_null(v))
 		return 0;
 	if (CHECK(r, "healthcheck", v, {"test", JSON_ARRAY}, {"interval_ms", JSON_INTEGER}, {"timeout_ms", JSON_INTEGER},
-		    {"start_period_ms", JSON_INTEGER}, {"retries", JSON_INTEGER}))
+		    {"start_period_ms", JSON_INTEGER}, {"retries", JSON_INTEGER}, {"?start_interval_ms", JSON_INTEGER}))
+		return -1;
+	if (json_object_get(v, "start_interval_ms") && take_int(r, "start_interval_ms", v, 1, SMG_MAX_MS, &h->start_interval_ms))
 		return -1;
 	if (take_words(r, "test", v, 1, smg_word_fault, &h->test) ||
 		take_int(r, "interval_ms", v, 1, SMG_MAX_MS, &h->interval_ms) ||
@@ -237,7 +424,9 @@ static int take_service(struct reader *r, const json_t *o, struct smg_service *s
 	if (CHECK(r, "services", o, {"name", JSON_STRING}, {"image", JSON_STRING}, {"command", JSON_ARRAY},
 		    {"environment", JSON_ARRAY}, {"working_dir", JSON_STRING}, {"volumes", JSON_ARRAY}, {"depends_on", JSON_ARRAY},
 		    {"healthcheck", JSON_OBJECT}, {"network_mode", JSON_STRING}, {"stop_signal", JSON_INTEGER},
-		    {"stop_grace_ms", JSON_INTEGER}, {"fallback", JSON_STRING}))
+		    {"stop_grace_ms", JSON_INTEGER}, {"fallback", JSON_STRING}, {"?hostname", JSON_STRING},
+		    {"?read_only", JSON_TRUE}, {"?ports", JSON_ARRAY}, {"?aliases", JSON_ARRAY}, {"?restart", JSON_OBJECT},
+		    {"?limits", JSON_OBJECT}))
 		return -1;
 	if (!(s->name = take_member(r, "name", o, smg_name_fault)))
 		return -1;
@@ -248,7 +437,7 @@ static int take_service(struct reader *r, const json_t *o, struct smg_service *s
 	if (take_words(r, "command", o, 1, smg_word_fault, &s->command) ||
 		take_words(r, "environment", o, 0, smg_variable_fault, &s->environment))
 		return -1;
-	return take_mounts(r, o, s) || take_health(r, o, &s->health) || take_choices(r, o, s) ? -1 : 0;
+	return take_mounts(r, o, s) || take_health(r, o, &s->health) || take_choices(r, o, s) || take_later_ones(r, o, s) ? -1 : 0;
 }
 
 /* names: object of service name -> index. */
@@ -275,6 +464,8 @@ static int take_deps(
 		s->deps[s->n_deps++] = (struct smg_dep){(size_t)json_integer_value(found), (enum smg_condition)condition};
 		if (condition == SMG_HEALTHY && !spec->services[json_integer_value(found)].health.test)
 			return wrong(r, "depends_on", "waits for the health of a service that has no healthcheck");
+		if (condition == SMG_COMPLETED && smg_never_ends(&spec->services[json_integer_value(found)]))
+			return wrong(r, "depends_on", "waits for the end of a service that is always started again");
 	}
 	return 0;
 }
@@ -315,14 +506,18 @@ static int take_strategy(const struct reader *r, const json_t *j, struct smg_spe
 
 static int take_spec(const json_t *j, json_t *names, struct smg_spec *spec, struct smg_err *err)
 {
-	static const struct member members[] = {{"name", JSON_STRING}, {"services", JSON_ARRAY}, {"strategy", JSON_STRING}};
 	struct reader r = {NULL, err};
+	const struct smg_port *port;
 	struct smg_dag dag;
+	size_t a, b;
 
-	if (check_members(&r, "spec", j, members, json_object_get(j, "strategy") ? 3 : 2) || take_strategy(&r, j, spec) ||
-		!(spec->name = take_member(&r, "name", j, smg_name_fault)) ||
+	if (CHECK(&r, "spec", j, {"name", JSON_STRING}, {"services", JSON_ARRAY}, {"?strategy", JSON_STRING}) ||
+		take_strategy(&r, j, spec) || !(spec->name = take_member(&r, "name", j, smg_name_fault)) ||
 		take_services(&r, json_object_get(j, "services"), names, spec))
 		return -1;
+	r.service = NULL;
+	if (smg_ports_clash(spec, &a, &b, &port))
+		return wrong(&r, "ports", "of '%s' and '%s' are the same", spec->services[a].name, spec->services[b].name);
 	if (smg_dag_build(spec, &dag, err))
 		return smg_wrap(err, "workflow spec");
 	smg_dag_free(&dag);

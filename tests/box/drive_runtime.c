@@ -74,7 +74,7 @@ static void set_option(
 			*ro++ = '\0';
 		s->mounts = smg_xrealloc(s->mounts, s->n_mounts + 1, sizeof(*m));
 		m = &s->mounts[s->n_mounts++];
-		*m = (struct smg_mount){copy, dst, ro != NULL};
+		*m = (struct smg_mount){.source = copy, .target = dst, .read_only = ro != NULL};
 	}
 }
 

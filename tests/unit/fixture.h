@@ -802,8 +802,8 @@ static void free_world(struct world *w)
 
 /* ---- specs ---- */
 
-/* "db! c>a,db:h,x:c d~ e@": names; ! has a healthcheck; ~ fallback fail; @ on the workflow's network; > what it depends on (:h
- * healthy, :c completed). */
+/* "db! c>a,db:h,x:c d~ e@on-failure=2 f&": names; ! has a healthcheck; ~ fallback fail; @ restart; & on the workflow's network; >
+ * what it depends on (:h healthy, :c completed). */
 static json_t *health_of(const char *word)
 {
 	if (!strchr(word, '!'))
@@ -829,17 +829,24 @@ static json_t *deps_of(char *list)
 	return deps;
 }
 
+static json_t *restart_of(const char *word)
+{
+	const char *at = strchr(word, '@'), *max = at ? strchr(at, '=') : NULL;
+
+	return at ? json_pack("{s:s%,s:i}", "policy", at + 1, strcspn(at + 1, "=>"), "max", max ? atoi(max + 1) : 0) : NULL;
+}
+
 static json_t *service_of(char *word)
 {
 	const char *fallback = strchr(word, '~') ? "fail" : "restart";
-	const char *network = strchr(word, '@') ? "bridge" : "host";
+	const char *network = strchr(word, '&') ? "bridge" : "host";
 	json_t *health = health_of(word);
 	char *deps = strchr(word, '>');
 
-	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s}", "name", word, strcspn(word, "!~@>"), "image",
-		"/image", "command", "/bin/app", "environment", "working_dir", "/", "volumes", "depends_on",
+	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s,s:o*}", "name", word, strcspn(word, "!~&>@"),
+		"image", "/image", "command", "/bin/app", "environment", "working_dir", "/", "volumes", "depends_on",
 		deps_of(deps ? deps + 1 : NULL), "healthcheck", health, "network_mode", network, "stop_signal", SIGTERM,
-		"stop_grace_ms", 2000, "fallback", fallback);
+		"stop_grace_ms", 2000, "fallback", fallback, "restart", restart_of(word));
 }
 
 static json_t *spec(const char *name, const char *services)

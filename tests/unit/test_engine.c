@@ -86,6 +86,112 @@ static void launch_fails(void **state)
 	assert_done(c, 125);
 }
 
+/* ---- restart ---- */
+
+static void restarts_on_failure(void **state)
+{
+	struct client *c = begin("a@on-failure=2 b>a:c");
+
+	(void)state;
+	SOON(all_run(n1, "a"));
+	end_service(n1, ID ".a", 1);
+	SOON(acts(n1, "launch " ID ".a") == 2 && all_run(n1, "a"));
+	assert_true(said(c, "service a ended with status 1; it is started again in 0.1 s (restart: on-failure)"));
+	end_service(n1, ID ".a", 1);
+	SOON(acts(n1, "launch " ID ".a") == 3 && all_run(n1, "a"));
+	assert_true(said(c, "it is started again in 0.2 s"));
+	assert_int_equal(acts(n1, "launch " ID ".b"), 0);
+	end_service(n1, ID ".a", 0);
+	SOON(all_run(n1, "b"));
+	assert_true(cell_is(n1->daemon->journal, "services", "name = ?1", "a", "state", "exited"));
+	end_service(n1, ID ".b", 0);
+	assert_done(c, 0);
+	SOON(!has_dir(n1, ID));
+}
+
+static void restart_gives_up(void **state)
+{
+	struct client *c = begin("a@on-failure=1 b>a:c");
+
+	(void)state;
+	SOON(all_run(n1, "a"));
+	end_service(n1, ID ".a", 3);
+	SOON(acts(n1, "launch " ID ".a") == 2 && all_run(n1, "a"));
+	end_service(n1, ID ".a", 4);
+	SOON(said(c, "service b cannot start: it needs a, which ended with a status other than 0"));
+	assert_done(c, 4);
+}
+
+static void restart_of_what_ends_well(void **state)
+{
+	struct client *c = begin("a@on-failure b@always");
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	end_service(n1, ID ".a", 0);
+	end_service(n1, ID ".b", 0);
+	SOON(acts(n1, "launch " ID ".b") == 2 && all_run(n1, "b"));
+	assert_int_equal(acts(n1, "launch " ID ".a"), 1);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_cancelled);
+	term(n1, JOB);
+	end_run(n1, JOB);
+	SOON(wf_is(state_of(w), ID, "stopped"));
+	assert_int_equal(acts(n1, "launch " ID ".b"), 2);
+	assert_false(said(c, "service b cannot"));
+}
+
+/* Nobody needs it any more: it is stopped, and stays so. */
+static void restart_of_a_server(void **state)
+{
+	struct client *c = begin("db!@always web>db:h");
+
+	(void)state;
+	SOON(all_run(n1, "db web"));
+	end_service(n1, ID ".db", 1); /* under its user's feet: it comes back */
+	SOON(acts(n1, "launch " ID ".db") == 2 && all_run(n1, "db web"));
+	end_service(n1, ID ".web", 0);
+	assert_done(c, 0);
+	assert_int_equal(acts(n1, "launch " ID ".db"), 2);
+	assert_int_equal(acts(n1, "launch " ID ".web"), 1);
+}
+
+/* Between two lives when the node is taken away: it starts on the next one. */
+static void restart_moves(void **state)
+{
+	struct client *c = begin("a@always b");
+	int lives = 1;
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	for (; !said(c, "it is started again in 3.2 s"); lives++) {
+		SOON(acts(n1, "launch " ID ".a") == lives && all_run(n1, "a"));
+		end_service(n1, ID ".a", 1);
+		SOON(cell_is(n1->daemon->journal, "services", "name = ?1", "a", "state", "pending") ||
+			acts(n1, "launch " ID ".a") > lives);
+	}
+	c = move(n1, n2, "a@always b");
+	SOON(all_run(n2, "a b"));
+	assert_int_equal(acts(n2, "launch " ID ".a"), 1);
+	assert_int_equal(acts(n2, "launch " ID ".b"), 0); /* that was restored */
+	assert_int_equal(places(w, ID ".a"), 1);
+}
+
+static void start_interval(void **state)
+{
+	json_t *j = spec("w", "db! web>db:h"),
+	       *health = json_object_get(json_array_get(json_object_get(j, "services"), 0), "healthcheck");
+	int64_t t0 = smg_steady_us();
+
+	(void)state;
+	json_object_set_new(health, "interval_ms", json_integer(60000));
+	json_object_set_new(health, "start_interval_ms", json_integer(200));
+	smg_fake_exec_status(&n1->rt, ID ".db", 1);
+	submit(n1, JOB);
+	run_as(n1, JOB, j, 1000, false);
+	SOON(acts(n1, "exec " ID ".db\n") >= 6);
+	assert_true(smg_steady_us() - t0 < 5000000); /* one a second would take longer */
+}
+
 /* ---- who may, and when ---- */
 
 static void run_again(void **state)
@@ -1238,6 +1344,12 @@ int main(int argc, char **argv)
 		T(healthchecks_gate),
 		T(unhealthy_is_hopeless),
 		T(launch_fails),
+		T(restarts_on_failure),
+		T(restart_gives_up),
+		T(restart_of_what_ends_well),
+		T(restart_of_a_server),
+		T(restart_moves),
+		T(start_interval),
 		T(run_again),
 		T(another_user),
 		T(no_job),

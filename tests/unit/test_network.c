@@ -27,7 +27,7 @@ static long at(struct node *n, const char *act, int which)
 
 static void held_from_the_first_freeze_to_the_last_restore(void **state)
 {
-	const char *services = "a@ b@>a c";
+	const char *services = "a& b&>a c";
 	struct client *c = begin(services);
 
 	(void)state;
@@ -70,7 +70,7 @@ static void no_network_no_start(void **state)
 
 	(void)state;
 	smg_fake_fail(&n1->rt, "net_up", NULL, SMG_ESYS, 1);
-	c = begin("a@");
+	c = begin("a&");
 	SOON(said(c, "service a cannot start: fake failure of net_up " NET));
 	assert_done(c, 125);
 }
@@ -78,7 +78,7 @@ static void no_network_no_start(void **state)
 /* What flows while services are saved one by one would be acknowledged and lost. */
 static void a_network_that_cannot_be_held_is_not_cut(void **state)
 {
-	struct client *c = begin("a@ b@ c");
+	struct client *c = begin("a& b& c");
 
 	(void)state;
 	SOON(all_run(n1, "a b c"));
@@ -91,7 +91,7 @@ static void a_network_that_cannot_be_held_is_not_cut(void **state)
 
 static void none_saved_all_talk_on(void **state)
 {
-	struct client *c = begin("a@ b@");
+	struct client *c = begin("a& b&");
 
 	(void)state;
 	SOON(all_run(n1, "a b"));
@@ -103,12 +103,12 @@ static void none_saved_all_talk_on(void **state)
 
 static void one_is_late_the_others_wait(void **state)
 {
-	struct client *c = begin("a@ b@");
+	struct client *c = begin("a& b&");
 
 	(void)state;
 	SOON(all_run(n1, "a b"));
 	smg_fake_fail(&n2->rt, "restore", ID ".a", SMG_ESYS, 1);
-	c = move(n1, n2, "a@ b@");
+	c = move(n1, n2, "a& b&");
 	SOON(said(c, "service a could not be restored: fake failure of restore 7.w.a; trying again"));
 	SOON(said(c, "run again on n2: 2 moved"));
 	assert_true(at(n2, "restore " ID ".a", 2) < at(n2, "thaw " ID ".b", 1));
@@ -119,12 +119,12 @@ static void one_is_late_the_others_wait(void **state)
 static void one_is_lost_the_others_are_put_back(void **state)
 {
 	SMG_AUTOFREE char *dir = NULL;
-	struct client *c = begin("a@ b@ c");
+	struct client *c = begin("a& b& c");
 
 	(void)state;
 	SOON(all_run(n1, "a b c"));
 	smg_fake_fail(&n2->rt, "restore", ID ".a", SMG_ESYS, 99);
-	c = move(n1, n2, "a@ b@ c");
+	c = move(n1, n2, "a& b& c");
 	SOON(said(c, "service b is given up: a could not be restored, with which it shares a network; its images are kept on n2"));
 	assert_int_equal(acts(n2, "thaw " ID ".b"), 0);
 	dir = state_dir(n2);
@@ -141,31 +141,31 @@ static void one_is_lost_the_others_are_put_back(void **state)
 /* Preempted once more before all of them were back: they go on from where they stood. */
 static void preempted_while_they_wait(void **state)
 {
-	struct client *c = begin("a@ b@");
+	struct client *c = begin("a& b&");
 
 	(void)state;
 	SOON(all_run(n1, "a b"));
 	smg_fake_delay(&n2->rt, "restore", 300);
 	smg_fake_fail(&n2->rt, "restore", ID ".a", SMG_ESYS, 2);
-	c = move(n1, n2, "a@ b@");
+	c = move(n1, n2, "a& b&");
 	SOON(acts(n2, "freeze " ID ".b") == 1);
-	c = move(n2, n3, "a@ b@");
+	c = move(n2, n3, "a& b&");
 	SOON(said(c, "run again on n3: 2 moved"));
 	SOON(all_run(n3, "a b"));
 }
 
 static void daemon_dies_while_they_wait(void **state)
 {
-	struct client *c = begin("a@ b@");
+	struct client *c = begin("a& b&");
 
 	(void)state;
 	SOON(all_run(n1, "a b"));
 	smg_fake_delay(&n2->rt, "restore", 200);
 	smg_fake_fail(&n2->rt, "restore", ID ".a", SMG_ESYS, 2);
-	c = move(n1, n2, "a@ b@");
+	c = move(n1, n2, "a& b&");
 	SOON(acts(n2, "freeze " ID ".b") == 1);
 	reborn(n2);
-	c = back(n2, "a@ b@");
+	c = back(n2, "a& b&");
 	SOON(said(c, "run again on n2: 2 moved"));
 	SOON(all_run(n2, "a b"));
 	SOON(smg_fake_state(&n2->rt, ID ".a") == SMG_FAKE_RUNNING && smg_fake_state(&n2->rt, ID ".b") == SMG_FAKE_RUNNING);

@@ -10,6 +10,8 @@
 #include "runtime/criu_log.h"
 #include "runtime/oci.h"
 #include "runtime/plan.h"
+#include "runtime/cgroup.h"
+#include "runtime/rlimits.h"
 #include "runtime/runtime_fake.h"
 
 #include <stdio.h>
@@ -20,7 +22,8 @@
 
 static char *command[] = {"python3", "x.py", NULL};
 static char *env[] = {"A=1", NULL};
-static struct smg_mount mounts[] = {{"/scratch/user1", "/data", false}, {"/etc/site", "/site", true}};
+static struct smg_mount mounts[] = {
+	{.source = "/scratch/user1", .target = "/data"}, {.source = "/etc/site", .target = "/site", .read_only = true}};
 static struct smg_service service = {
 	.name = "map-1", .image = "/images/debian", .command = command, .environment = env, .mounts = mounts, .n_mounts = 2};
 static struct smg_owner owner = {.uid = 2001, .gid = 2001, .groups = {2100, 2101}, .n_groups = 2, .client = 1};
@@ -100,6 +103,158 @@ static void test_config_binds_dev_shm(void **state)
 	}
 	assert_int_equal(found, 1);
 	json_decref(c);
+}
+
+static json_t *mount_at(const json_t *config, const char *target)
+{
+	json_t *m;
+	size_t i;
+
+	json_array_foreach(json_object_get(config, "mounts"), i,
+		m) if (!strcmp(json_string_value(json_object_get(m, "destination")), target)) return m;
+	fail_msg("nothing is mounted at %s", target);
+	return NULL;
+}
+
+/* Volumes are counted by those that have a source, in the plan and in the configuration alike. */
+static void test_config_of_tmpfs(void **state)
+{
+	struct smg_mount some[] = {{.target = "/run", .kind = SMG_MOUNT_TMPFS, .mode = 0750, .size = 4096},
+		{.source = "/s", .target = "/run/secrets/pw", .read_only = true},
+		{.target = "/t", .kind = SMG_MOUNT_TMPFS, .mode = 01777}, {.source = "/d", .target = "/d"}};
+	struct smg_service with = service;
+	struct smg_launch l = a_launch;
+	SMG_AUTOFREE char *options = NULL, *plan = NULL;
+	json_t *c, *p;
+
+	(void)state;
+	with.mounts = some;
+	with.n_mounts = 4;
+	with.hostname = (char *)"tower";
+	with.read_only = true;
+	l.service = &with;
+	c = smg_oci_config(&l, "/b");
+	options = json_dumps(json_object_get(mount_at(c, "/run"), "options"), JSON_COMPACT);
+	assert_string_equal(options, "[\"nosuid\",\"nodev\",\"mode=0750\",\"uid=2001\",\"gid=2001\",\"size=4096\"]");
+	assert_string_equal(json_string_value(json_object_get(mount_at(c, "/run"), "type")), "tmpfs");
+	assert_int_equal(json_array_size(json_object_get(mount_at(c, "/t"), "options")), 5);
+	assert_string_equal(json_string_value(json_object_get(mount_at(c, "/run/secrets/pw"), "source")), "/b/v0");
+	assert_string_equal(json_string_value(json_object_get(mount_at(c, "/d"), "source")), "/b/v1");
+	assert_string_equal(json_string_value(json_object_get(c, "hostname")), "tower");
+	assert_true(json_is_true(json_object_get(json_object_get(c, "root"), "readonly")));
+	p = smg_plan_make(&l, "/b", "/r", "");
+	plan = json_dumps(json_object_get(p, "mounts"), JSON_COMPACT | JSON_SORT_KEYS);
+	assert_string_equal(plan, "[{\"read_only\":true,\"source\":\"/s\",\"target\":\"/run/secrets/pw\"},"
+				  "{\"read_only\":false,\"source\":\"/d\",\"target\":\"/d\"}]");
+	assert_int_equal(json_array_size(json_object_get(p, "tmpfs")), 2);
+	json_decref(c);
+	json_decref(p);
+}
+
+static json_int_t number_at(const json_t *config, const char *group, const char *key)
+{
+	const json_t *r = json_object_get(json_object_get(config, "linux"), "resources");
+
+	return json_integer_value(json_object_get(json_object_get(r, group), key));
+}
+
+static void test_config_of_limits(void **state)
+{
+	struct smg_limits limits = {.memory = 1 << 28, .cpu_us = 50000, .pids = 9};
+	json_t *c = smg_oci_config(&a_launch, "/b"), *few = smg_oci_config(&a_launch, "/b");
+	char unmet[64];
+
+	(void)state;
+	smg_oci_limits(c, &limits, SMG_CGROUP_ALL, unmet, sizeof(unmet));
+	assert_string_equal(unmet, "");
+	assert_int_equal(number_at(c, "memory", "limit"), 1 << 28);
+	assert_int_equal(number_at(c, "cpu", "quota"), 50000);
+	assert_int_equal(number_at(c, "cpu", "period"), 100000);
+	assert_int_equal(number_at(c, "pids", "limit"), 9);
+	assert_non_null(json_object_get(json_object_get(json_object_get(c, "linux"), "resources"), "devices"));
+	smg_oci_limits(few, &limits, SMG_CGROUP_PIDS, unmet, sizeof(unmet));
+	assert_string_equal(unmet, "mem_limit, cpus");
+	assert_int_equal(json_object_size(json_object_get(json_object_get(few, "linux"), "resources")), 2);
+	smg_oci_limits(few, &limits, 0, unmet, sizeof(unmet));
+	assert_string_equal(unmet, "mem_limit, cpus, pids_limit");
+	smg_oci_limits(few, &(struct smg_limits){0}, 0, unmet, sizeof(unmet));
+	assert_string_equal(unmet, "");
+	json_decref(c);
+	json_decref(few);
+}
+
+static void test_config_of_ulimits(void **state)
+{
+	struct smg_service with = service;
+	struct smg_launch l = a_launch;
+	SMG_AUTOFREE char *text = NULL;
+	json_t *c;
+
+	(void)state;
+	with.limits.rlimits[smg_rlimit_parse("nofile")] = (struct smg_rlimit){true, 10, 20};
+	with.limits.rlimits[smg_rlimit_parse("memlock")] = (struct smg_rlimit){true, 5, SMG_UNLIMITED};
+	l.service = &with;
+	c = smg_oci_config(&l, "/b");
+	text = json_dumps(json_object_get(json_object_get(c, "process"), "rlimits"), JSON_COMPACT);
+	assert_string_equal(text, "[{\"type\":\"RLIMIT_MEMLOCK\",\"soft\":5,\"hard\":9223372036854775807},"
+				  "{\"type\":\"RLIMIT_NOFILE\",\"soft\":10,\"hard\":20}]");
+	json_decref(c);
+}
+
+static void check_ulimit(const char *name, int64_t hard, const char *words)
+{
+	/* As Linux 6.18 writes it. */
+	static const char proc[] = "Limit                     Soft Limit           Hard Limit           Units     \n"
+				   "Max cpu time              unlimited            unlimited            seconds   \n"
+				   "Max core file size        0                    0                    bytes     \n"
+				   "Max processes             96365                96365                processes \n"
+				   "Max open files            1024                 20000                files     \n";
+	struct smg_limits l = {0};
+	struct smg_err err = {0};
+	int rc;
+
+	l.rlimits[smg_rlimit_parse(name)] = (struct smg_rlimit){true, 0, hard};
+	rc = smg_rlimits_check_text(&l, proc, &err);
+	assert_int_equal(rc, words ? -1 : 0);
+	if (words && !strstr(err.msg, words))
+		fail_msg("'%s' is not in '%s'", words, err.msg);
+}
+
+static void test_ulimits_above_the_jobs_own(void **state)
+{
+	struct smg_limits all = {0};
+	struct smg_err err = {0};
+
+	(void)state;
+	check_ulimit("nofile", 20000, NULL);
+	check_ulimit("nofile", 20001, "the ulimit 'nofile' of 20001 is above the job's own hard limit, 20000");
+	check_ulimit("nofile", SMG_UNLIMITED, "the ulimit 'nofile' of unlimited is above");
+	check_ulimit("cpu", SMG_UNLIMITED, NULL);
+	check_ulimit("core", 0, NULL);
+	check_ulimit("core", 1, "hard limit, 0");
+	check_ulimit("stack", 1, "cannot be found");
+	for (size_t i = 0; i < SMG_N_RLIMITS; i++) /* every line is there in the kernel's own words */
+		all.rlimits[i] = (struct smg_rlimit){.set = true};
+	assert_int_equal(smg_rlimits_check(&all, getpid(), &err), 0);
+	assert_int_equal(smg_rlimits_check(&(struct smg_limits){0}, -1, &err), 0);
+	assert_int_equal(smg_rlimits_check(&all, -1, &err), -1);
+}
+
+static void test_controllers_of_the_nearest_cgroup(void **state)
+{
+	char dir[] = "/tmp/smg-cgroup.XXXXXX";
+	SMG_AUTOFREE char *file = NULL, *below = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	file = smg_xasprintf("%s/cgroup.controllers", dir);
+	below = smg_xasprintf("%s/not/made/yet", dir);
+	assert_int_equal(smg_cgroup_controllers(below), 0);
+	assert_int_equal(smg_write_file(file, "cpuset cpu io memory hugetlb pids\n", 34, 0600, NULL), 0);
+	assert_int_equal(smg_cgroup_controllers(below), SMG_CGROUP_ALL);
+	assert_int_equal(smg_write_file(file, "cpuset hugetlb\n", 15, 0600, NULL), 0);
+	assert_int_equal(smg_cgroup_controllers(below), 0);
+	smg_rmtree(dir, NULL);
 }
 
 static bool has_namespace(const json_t *c, const char *type)
@@ -390,6 +545,11 @@ int main(void)
 		cmocka_unit_test(test_config_gives_no_rights),
 		cmocka_unit_test(test_config_has_what_the_service_says),
 		cmocka_unit_test(test_config_binds_dev_shm),
+		cmocka_unit_test(test_config_of_tmpfs),
+		cmocka_unit_test(test_config_of_limits),
+		cmocka_unit_test(test_config_of_ulimits),
+		cmocka_unit_test(test_ulimits_above_the_jobs_own),
+		cmocka_unit_test(test_controllers_of_the_nearest_cgroup),
 		cmocka_unit_test(test_config_of_networks),
 		cmocka_unit_test(test_plan_there_and_back),
 		cmocka_unit_test(test_reasons_in_words),

@@ -28,11 +28,34 @@ static const char text[] = "name: pipe\n"
 			   "    command: go\n"
 			   "    depends_on: {one: {condition: service_healthy}}\n";
 
+/* With what the first release did not know. */
+static const char later[] = "name: later\n"
+			    "secrets: {pw: {file: ./pw}}\n"
+			    "services:\n"
+			    "  one:\n"
+			    "    image: /img\n"
+			    "    entrypoint: [tini, --]\n"
+			    "    command: [run, it]\n"
+			    "    hostname: web.local\n"
+			    "    read_only: true\n"
+			    "    tmpfs: ['/run:size=1m,mode=0700', /scratch]\n"
+			    "    secrets: [pw]\n"
+			    "    ports: ['80:80', '127.0.0.1:53:53/udp']\n"
+			    "    networks: {default: {aliases: [www, web]}}\n"
+			    "    restart: on-failure:3\n"
+			    "    healthcheck: {test: x, start_interval: 100ms}\n"
+			    "    mem_limit: 64m\n"
+			    "    cpus: 1.5\n"
+			    "    pids_limit: 10\n"
+			    "    ulimits: {nofile: {soft: 1, hard: 2}, memlock: -1}\n"
+			    "  two: {image: /img, command: x, restart: always}\n";
+static const char *source = text; /* of what good() makes */
+
 static json_t *good(void)
 {
 	SMG_AUTOSPEC struct smg_spec *spec = NULL;
 
-	assert_int_equal(smg_compose_parse(text, strlen(text), "/base", &spec, NULL, NULL), 0);
+	assert_int_equal(smg_compose_parse(source, strlen(source), "/base", &spec, NULL, NULL), 0);
 	return smg_spec_to_json(spec);
 }
 
@@ -68,6 +91,60 @@ static void round_trip(void **state)
 	assert_string_equal(spec->services[1].working_dir, "/");
 	assert_int_equal(smg_spec_find(spec, "two"), 1);
 	assert_int_equal(smg_spec_find(spec, "three"), -1);
+}
+
+static void later_round_trip(void **state)
+{
+	SMG_AUTOSPEC struct smg_spec *spec = NULL;
+	const struct smg_service *s;
+	json_t *j, *again;
+
+	(void)state;
+	source = later;
+	j = good();
+	source = text;
+	assert_int_equal(smg_spec_from_json(j, &spec, NULL), 0);
+	again = smg_spec_to_json(spec);
+	assert_true(json_equal(j, again));
+	json_decref(j);
+	json_decref(again);
+	s = &spec->services[0];
+	assert_string_equal(s->command[2], "run");
+	assert_string_equal(s->hostname, "web.local");
+	assert_true(s->read_only && !spec->services[1].read_only);
+	assert_int_equal(s->n_mounts, 3);
+	assert_true(s->mounts[0].kind == SMG_MOUNT_TMPFS && !s->mounts[0].source);
+	assert_int_equal(s->mounts[0].size, 1 << 20);
+	assert_int_equal(s->mounts[0].mode, 0700);
+	assert_true(s->mounts[2].kind == SMG_MOUNT_BIND && s->mounts[2].read_only);
+	assert_int_equal(s->n_ports, 2);
+	assert_true(s->ports[1].host == 53 && s->ports[1].container == 53 && s->ports[1].udp && !s->ports[0].udp);
+	assert_string_equal(s->ports[1].host_ip, "127.0.0.1");
+	assert_string_equal(s->aliases[1], "web");
+	assert_int_equal(s->restart, SMG_RESTART_ON_FAILURE);
+	assert_int_equal(s->restart_max, 3);
+	assert_int_equal(s->health.start_interval_ms, 100);
+	assert_int_equal(s->limits.memory, 64 << 20);
+	assert_int_equal(s->limits.cpu_us, 150000);
+	assert_int_equal(s->limits.pids, 10);
+	assert_true(s->limits.rlimits[smg_rlimit_parse("nofile")].set);
+	assert_int_equal(s->limits.rlimits[smg_rlimit_parse("nofile")].hard, 2);
+	assert_int_equal(s->limits.rlimits[smg_rlimit_parse("memlock")].soft, SMG_UNLIMITED);
+	assert_int_equal(spec->services[1].restart, SMG_RESTART_ALWAYS);
+}
+
+/* A workflow that uses nothing new is written as it always was: nodes that are not upgraded yet can take it. */
+static void nothing_new(void **state)
+{
+	static const char *const members[] = {"hostname", "read_only", "ports", "aliases", "restart", "limits"};
+	json_t *j = good(), *one = json_array_get(json_object_get(j, "services"), 0);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		assert_null(json_object_get(one, members[i]));
+	assert_int_equal(json_object_size(json_object_get(one, "healthcheck")), 5);
+	assert_int_equal(json_object_size(json_array_get(json_object_get(one, "volumes"), 0)), 3);
+	json_decref(j);
 }
 
 /* As a daemon wrote it that knew of no strategies. */
@@ -216,6 +293,84 @@ static void wrong_values(void **state)
 	try_value("services.0.depends_on", "[{\"service\": \"two\", \"condition\": \"service_started\"}]");
 }
 
+static void later_wrong_types(void **state)
+{
+	static const char *const members[] = {"services.0.hostname", "services.0.read_only", "services.0.ports",
+		"services.0.ports.0", "services.0.ports.0.host_ip", "services.0.ports.0.host", "services.0.ports.0.container",
+		"services.0.ports.0.udp", "services.0.aliases", "services.0.aliases.0", "services.0.restart",
+		"services.0.restart.policy", "services.0.restart.max", "services.0.limits", "services.0.limits.memory",
+		"services.0.limits.cpu_us", "services.0.limits.pids", "services.0.limits.ulimits",
+		"services.0.limits.ulimits.nofile", "services.0.limits.ulimits.nofile.0",
+		"services.0.healthcheck.start_interval_ms", "services.0.volumes.0.tmpfs", "services.0.volumes.0.size",
+		"services.0.volumes.0.mode"};
+
+	(void)state;
+	source = later;
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+		if (strcmp(members[i], "services.0.limits.ulimits"))
+			try_value(members[i], "null");
+		try_value(members[i], "1.5");
+		try_value(members[i], "{\"a\": 1}");
+		try_value(members[i], "[[]]");
+		try_value(members[i], "\"\\u0000\"");
+	}
+	try_value("services.0.limits.memory", NULL);
+	try_value("services.0.restart.max", NULL);
+	try_value("services.0.ports.0.udp", NULL);
+	try_value("services.0.volumes.0.size", NULL);
+	source = text;
+}
+
+static void later_wrong_values(void **state)
+{
+	(void)state;
+	source = later;
+	try_value("services.0.hostname", "\"\"");
+	try_value("services.0.hostname", "\"a b\"");
+	try_value("services.0.hostname", "\"0123456789012345678901234567890123456789012345678901234567890123\"");
+	try_value("services.0.ports.0.host", "0");
+	try_value("services.0.ports.0.host", "65536");
+	try_value("services.0.ports.0.container", "-1");
+	try_value("services.0.ports.0.container", "81"); /* with network_mode: host nothing maps it */
+	try_value("services.0.ports.0.host_ip", "\"localhost\"");
+	try_value("services.0.ports.0.host_ip", "\"0.0.0.0\"");
+	try_value("services.0.ports.0.host_ip", "\"::0\"");
+	try_value("services.0.ports.0.host_ip", "\"127.0.0.1 \"");
+	try_value("services.0.ports.0.extra", "1");
+	try_value("services.0.ports.1", "{\"host_ip\": \"10.0.0.1\", \"host\": 80, \"container\": 80, \"udp\": false}");
+	try_value("services.0.network_mode", "\"none\""); /* but it has ports */
+	try_value("services.1.ports", "[{\"host_ip\": \"\", \"host\": 80, \"container\": 80, \"udp\": false}]");
+	try_value("services.0.aliases.0", "\"\"");
+	try_value("services.0.aliases.1", "\"a/b\"");
+	try_value("services.0.restart.policy", "\"sometimes\"");
+	try_value("services.0.restart.max", "-1");
+	try_value("services.0.restart.max", "1000001");
+	try_value("services.0.restart.policy", "\"always\""); /* which has no maximum */
+	try_value("services.1.depends_on", "[{\"service\": \"two\", \"condition\": \"service_started\"}]");
+	try_value("services.0.depends_on", "[{\"service\": \"two\", \"condition\": \"service_completed_successfully\"}]");
+	try_value("services.0.limits.memory", "-1");
+	try_value("services.0.limits.memory", "1024");
+	try_value("services.0.limits.memory", "9223372036854775807");
+	try_value("services.0.limits.cpu_us", "999");
+	try_value("services.0.limits.cpu_us", "100000001");
+	try_value("services.0.limits.pids", "9999999999");
+	try_value("services.0.limits.ulimits.files", "[1, 2]");
+	try_value("services.0.limits.ulimits.nofile", "[2, 1]");
+	try_value("services.0.limits.ulimits.nofile", "[-1, 1]");
+	try_value("services.0.limits.ulimits.nofile", "[-2, -2]");
+	try_value("services.0.limits.ulimits.nofile", "[1, 9223372036854775807]");
+	try_value("services.0.limits.ulimits.nofile", "[1, 2, 3]");
+	try_value("services.0.healthcheck.start_interval_ms", "0");
+	try_value("services.0.volumes.0.tmpfs", "\"x\"");
+	try_value("services.0.volumes.0.source", "\"/x\""); /* a tmpfs has none */
+	try_value("services.0.volumes.0.size", "-1");
+	try_value("services.0.volumes.0.mode", "1024");
+	try_value("services.0.volumes.0.mode", "2048"); /* setuid */
+	try_value("services.0.volumes.0.target", "\"/dev/shm\"");
+	try_value("services.0.volumes.0.target", "\"/scratch\""); /* twice */
+	source = text;
+}
+
 static void wrong_tops(void **state)
 {
 	static const char *const tops[] = {"null", "1", "\"x\"", "[]", "{}", "{\"name\": \"x\"}"};
@@ -260,9 +415,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip),
+		cmocka_unit_test(later_round_trip),
+		cmocka_unit_test(nothing_new),
 		cmocka_unit_test(no_strategy),
 		cmocka_unit_test(wrong_types),
 		cmocka_unit_test(wrong_values),
+		cmocka_unit_test(later_wrong_types),
+		cmocka_unit_test(later_wrong_values),
 		cmocka_unit_test(wrong_tops),
 		cmocka_unit_test(too_much),
 		cmocka_unit_test(free_of_nothing),
