@@ -69,12 +69,19 @@ static char *hosts_text(const struct wf *wf)
 
 	fprintf(f, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
 	for (size_t i = 0; i < wf->spec->n; i++) {
+		const struct smg_service *s;
 		char a[INET_ADDRSTRLEN];
 
 		if (!net_member(wf, i))
 			continue;
+		s = &wf->spec->services[i];
 		put_address(host(wf, i), a, sizeof(a));
-		fprintf(f, "%s\t%s\n", a, wf->spec->services[i].name);
+		fprintf(f, "%s\t%s", a, s->name);
+		if (s->hostname && strcmp(s->hostname, s->name))
+			fprintf(f, " %s", s->hostname);
+		for (char **alias = s->aliases; alias && *alias; alias++)
+			fprintf(f, " %s", *alias);
+		fputc('\n', f);
 	}
 	fclose(f);
 	return text;
