@@ -264,7 +264,7 @@ const struct smg_key smg_deploy_keys[] = {
 	{"replicas", TEXT | NUM, smg_read_one, NULL},
 	{"labels", LIST | MAP | NIL, NULL, NULL},
 	{"endpoint_mode", ANY, NULL, "leave it out"},
-	{"mode", ANY, NULL, "each service runs once: leave it out"},
+	{"mode", TEXT, smg_read_deploy_mode, NULL},
 	{"placement", ANY, NULL, "Slurm chooses the node: sbatch --constraint"},
 	{"restart_policy", ANY, NULL, "write `restart: on-failure` into the service"},
 	{"rollback_config", ANY, NULL, "leave it out"},

@@ -101,7 +101,7 @@ void smg_finish_command(struct smg_compose *c, const struct smg_node *key, const
 void smg_finish_environment(struct smg_compose *c, const struct smg_node *key);
 
 /* compose_rights.c: keys that ask for more, or less, than a batch job's container has: which of their values are true here */
-smg_read_fn smg_read_user, smg_read_off, smg_read_on, smg_read_one, smg_read_security_opt, smg_read_shm_size;
+smg_read_fn smg_read_user, smg_read_off, smg_read_on, smg_read_one, smg_read_deploy_mode, smg_read_security_opt, smg_read_shm_size;
 
 /* compose_mounts.c: volumes, tmpfs, secrets, configs */
 smg_read_fn smg_read_volumes, smg_read_tmpfs, smg_read_secrets, smg_read_configs, smg_read_files, smg_check_octal, smg_check_size,

@@ -16,6 +16,7 @@ static const struct {
 	{"attach", "the output of every service goes to the job's output: send it to /dev/null in the command"},
 	{"create_host_path", "make the folder before the job starts: mkdir -p"},
 	{"init", "put an init of the image in front of the command: entrypoint: [tini, --]"},
+	{"mode", "a service runs once, on the node of its job: leave it out"},
 	{"privileged", "containers run as the job's user, without capabilities: leave it out"},
 	{"replicas", "write a service of its own for each replica, with a YAML anchor for what they share"},
 	{"scale", "write a service of its own for each replica, with a YAML anchor for what they share"},
@@ -49,6 +50,12 @@ void smg_read_one(struct smg_compose *c, const struct smg_node *v, const char *n
 	int64_t n = 1;
 
 	if (smg_integer(c, v, name, 0, 1000000, &n) && n != 1)
+		refuse(c, v, name);
+}
+
+void smg_read_deploy_mode(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	if (strcmp(smg_text(c, v), "replicated") != 0)
 		refuse(c, v, name);
 }
 

@@ -441,7 +441,7 @@ static void limits(void **state)
 		with_key("mem_limit: 512m\n    cpus: 0.5\n    pids_limit: 100\n"
 			 "    ulimits: {nofile: {soft: 1024, hard: 2048}, core: 0, memlock: -1, nproc: 64}");
 	SMG_AUTOSPEC struct smg_spec *d =
-		with_key("deploy: {replicas: 1, resources: {limits: {cpus: '1.5', memory: 1.5GB, pids: 7}, "
+		with_key("deploy: {replicas: 1, mode: replicated, resources: {limits: {cpus: '1.5', memory: 1.5GB, pids: 7}, "
 			 "reservations: {cpus: '1', memory: 1g}}}");
 	SMG_AUTOSPEC struct smg_spec *both =
 		with_key("cpus: 2\n    deploy: {resources: {limits: {cpus: '2.0'}}}\n    pids_limit: -1");
@@ -485,6 +485,7 @@ static void limits(void **state)
 	refuse_key("deploy: {replicas: 3}", 24, "write a service of its own for each replica");
 	refuse_key("deploy: {restart_policy: {}}", 14, "write `restart: on-failure`");
 	refuse_key("deploy: {resources: {reservations: {devices: []}}}", 41, "could not be checkpointed");
+	refuse_key("deploy: {mode: global}", 20, "a service runs once");
 	refuse_key("scale: 2", 12, "write a service of its own");
 }
 
