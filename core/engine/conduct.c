@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define START_PARALLEL 16	/* containers being started at one time */
 #define FIRST_PROBES_US 1000000 /* before the first interval is over, probes come every second and failures do not count */
@@ -170,18 +172,47 @@ static void tell_unmet(struct wf *wf, size_t i, const char *unmet)
 	pthread_mutex_unlock(&wf->lock);
 }
 
+/* Volumes begin empty and are their user's. After a move they are there before the first service is. */
+static int make_volumes(const struct wf *wf, size_t i, const char *dir, bool restore, struct smg_err *err)
+{
+	const struct smg_service *spec = &wf->spec->services[i];
+
+	for (size_t k = 0; k < spec->n_mounts; k++) {
+		const struct smg_mount *m = &spec->mounts[k];
+		SMG_AUTOFREE char *path = m->kind == SMG_MOUNT_VOLUME ? smg_xasprintf("%s/%s", dir, m->source) : NULL;
+
+		if (!path || access(path, F_OK) == 0)
+			continue;
+		if (restore)
+			return smg_fail(err, SMG_ENOENT, "its volume %s is not on this node", m->source);
+		if (smg_mkdirs(path, 0700, err) < 0)
+			return -1;
+		if (chown(path, wf->owner.uid, wf->owner.gid) < 0 || chmod(path, 0755) < 0)
+			return smg_fail_errno(err, "cannot make the volume %s", m->source);
+	}
+	return 0;
+}
+
 int engine_launch(struct wf *wf, size_t i, bool restore, struct smg_err *err)
 {
 	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct svc *s = &wf->svc[i];
 	SMG_AUTOFREE char *cgroup = smg_xasprintf("%s/%s", wf->cgroup, s->id);
+	SMG_AUTOFREE char *tail = tail_dir(wf), *volumes = smg_xasprintf("%s/volumes", tail);
 	struct smg_launch l;
 	struct smg_shim shim;
 	struct smg_net net = {0};
 	char prefix[80], unmet[64] = "";
+	int rc;
 
 	launch_args(wf, i, restore, prefix, sizeof(prefix), &l);
 	l.cgroup = cgroup;
+	l.volumes = volumes;
+	pthread_mutex_lock(&wf->net_lock);
+	rc = make_volumes(wf, i, volumes, restore, err);
+	pthread_mutex_unlock(&wf->net_lock);
+	if (rc < 0)
+		return -1;
 	l.unmet = unmet;
 	l.unmet_size = sizeof(unmet);
 	if (net_member(wf, i)) {

@@ -131,7 +131,7 @@ struct wf {
 	json_t *sources;		 /* array of nodes that keep a former copy until all runs here */
 	uint64_t changes;		 /* counts wf_wake: a change while the conductor looked away is not missed */
 	char claimed_by[64];
-	pthread_mutex_t net_lock;   /* outermost: whoever makes or removes the workflow's network */
+	pthread_mutex_t net_lock;   /* outermost: whoever makes or removes what services share, the network and volumes */
 	bool net_made;		    /* under net_lock */
 	bool net_held, net_freeing; /* under the lock: its services stand still, on both sides of a move; they are being let go */
 };
@@ -139,13 +139,13 @@ struct wf {
 struct job_mark {
 	struct job_mark *next;
 	uint32_t job;
-	bool ran;      /* `smigrate run` came */
-	bool judging;  /* a thread is finding out what a signal meant */
-	bool epilog;   /* the epilog of this run has been answered */
-	time_t ended;  /* the second in which slurmd began the epilog, or earlier */
+	bool ran;	   /* `smigrate run` came */
+	bool judging;	   /* a thread is finding out what a signal meant */
+	bool epilog;	   /* the epilog of this run has been answered */
+	time_t ended;	   /* the second in which slurmd began the epilog, or earlier */
 	bool seen;	   /* priority is known: */
 	uint32_t priority; /* of this run; 0: somebody held the job as it ran */
-	bool followed; /* a thread waits for it to be PENDING */
+	bool followed;	   /* a thread waits for it to be PENDING */
 };
 
 #define MOVED_MAX 256 /* workflows that left this node of late: whoever looks for one here is sent on */
@@ -317,7 +317,7 @@ void stream_commit(struct wf *wf, size_t i);
 void stream_call_off(struct wf *wf);
 /* Under the lock, at the end of a save. */
 void stream_close(struct wf *wf);
-/* The output that services had not finished writing, on this node. */
+/* What of a workflow is none of its services' own and moves as one: the output that they had not finished writing, and volumes/. */
 char *tail_dir(const struct wf *wf);
 /* Into the service's folder, where a restore looks for it. */
 void tail_take(struct wf *wf, size_t i);

@@ -17,14 +17,19 @@ static json_t *owner_json(const struct smg_owner *o)
 }
 
 /* Those that have a source on the node: v0, v1, ... in the order of the spec. */
-static json_t *mounts_json(const struct smg_service *s)
+static json_t *mounts_json(const struct smg_launch *l)
 {
 	json_t *mounts = json_array();
 
-	for (size_t i = 0; i < s->n_mounts; i++)
-		if (s->mounts[i].kind == SMG_MOUNT_BIND)
-			json_array_append_new(mounts, json_pack("{s:s, s:s, s:b}", "source", s->mounts[i].source, "target",
-							      s->mounts[i].target, "read_only", s->mounts[i].read_only));
+	for (size_t i = 0; i < l->service->n_mounts; i++) {
+		const struct smg_mount *m = &l->service->mounts[i];
+		bool volume = m->kind == SMG_MOUNT_VOLUME;
+		SMG_AUTOFREE char *source = volume ? smg_xasprintf("%s/%s", l->volumes, m->source) : NULL;
+
+		if (m->kind != SMG_MOUNT_TMPFS)
+			json_array_append_new(mounts, json_pack("{s:s, s:s, s:b, s:b}", "source", volume ? source : m->source,
+							      "target", m->target, "read_only", m->read_only, "ours", volume));
+	}
 	return mounts;
 }
 
@@ -53,7 +58,7 @@ json_t *smg_plan_make(const struct smg_launch *l, const char *bundle, const char
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o}", "id", l->id, "bundle",
 		bundle, "runc_root", runc_root, "dir", l->dir, "image", s->image, "prefix", l->prefix, "path",
 		smg_oci_path(s->environment), "cwd", s->working_dir ? s->working_dir : "/", "cgroup_dir", cgroup_dir, "command",
-		smg_oci_strings(s->command), "mounts", mounts_json(s), "tmpfs", tmpfs_json(s), "restore", l->restore, "owner",
+		smg_oci_strings(s->command), "mounts", mounts_json(l), "tmpfs", tmpfs_json(s), "restore", l->restore, "owner",
 		owner_json(l->owner), "net", net_json(l->net));
 }
 

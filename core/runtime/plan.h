@@ -22,7 +22,7 @@ struct smg_plan {
 	json_t *json; /* owns all the strings below */
 	const char *id, *bundle, *runc_root, *dir, *image, *prefix, *path, *cwd, *cgroup_dir;
 	json_t *command; /* array of strings */
-	json_t *mounts;	 /* array of {source, target, read_only} */
+	json_t *mounts;	 /* array of {source, target, read_only, ours: a volume, which root opens} */
 	json_t *tmpfs;	 /* array of targets, for who asks what lies in a mount; NULL: from a daemon that made none */
 	bool restore, networked;
 	struct smg_net net;

@@ -141,6 +141,31 @@ static void close_trees(struct trees *t)
 	free(t->volumes);
 }
 
+static bool is_ours(const json_t *m)
+{
+	return json_is_true(json_object_get(m, "ours"));
+}
+
+/* The workflow's own volumes lie where only root can reach. */
+static int open_ours(const struct smg_plan *p, struct trees *t, struct smg_err *err)
+{
+	const json_t *m;
+	size_t i;
+
+	json_array_foreach(p->mounts, i, m)
+	{
+		const char *path = json_string_value(json_object_get(m, "source"));
+
+		if (!is_ours(m))
+			continue;
+		t->volumes[i] =
+			(int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+		if (t->volumes[i] < 0)
+			return smg_fail_errno(err, "the volume %s", path);
+	}
+	return 0;
+}
+
 static int open_all(const struct smg_plan *p, struct trees *t, struct smg_err *err)
 {
 	const json_t *m;
@@ -151,6 +176,8 @@ static int open_all(const struct smg_plan *p, struct trees *t, struct smg_err *e
 		return -1;
 	json_array_foreach(p->mounts, i, m)
 	{
+		if (is_ours(m))
+			continue;
 		t->volumes[i] =
 			open_source("the volume source", json_string_value(json_object_get(m, "source")), false, &p->owner, err);
 		if (t->volumes[i] < 0)
@@ -303,7 +330,9 @@ int smg_rootfs_mount(const struct smg_plan *p, int client_ns, json_t *config, st
 
 	for (size_t i = 0; i < n; i++)
 		t.volumes[i] = -1;
-	rc = open_as_user(p, client_ns, &t, err);
+	rc = open_ours(p, &t, err);
+	if (rc == 0)
+		rc = open_as_user(p, client_ns, &t, err);
 	if (rc == 0)
 		rc = attach_all(p, &t, config, err);
 	if (rc == 0)

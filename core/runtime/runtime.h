@@ -36,11 +36,12 @@ struct smg_launch {
 	const char *dir; /* its own folder on plain storage (0700 root): upper/ work/ images/ partial.1 partial.2 tmpfs-0.links */
 	const struct smg_service *service;
 	const struct smg_owner *owner;
-	const char *cgroup; /* path of the container's cgroup, as runc's cgroupsPath */
-	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
-	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
-	bool restore;	    /* from dir/images instead of starting the command */
-	char *unmet;	    /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
+	const char *volumes; /* the folder that has the workflow's volumes, by their names; they exist */
+	const char *cgroup;  /* path of the container's cgroup, as runc's cgroupsPath */
+	const char *prefix;  /* put in front of every line of output, e.g. "worker1 | " */
+	int out_fd, err_fd;  /* the job's stdout and stderr; the shim gets copies */
+	bool restore;	     /* from dir/images instead of starting the command */
+	char *unmet;	     /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
 	size_t unmet_size;
 	const struct smg_net *net; /* where network is SMG_NET_BRIDGE; it is up */
 };

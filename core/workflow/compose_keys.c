@@ -24,7 +24,7 @@ const struct smg_key smg_top_keys[] = {
 	{"models", ANY, NULL, ""},
 	{"networks", MAP | NIL, smg_read_top_networks, NULL},
 	{"secrets", MAP | NIL, smg_read_files, NULL},
-	{"volumes", ANY, NULL, "bind-mount a folder in the service: ./data:/data"},
+	{"volumes", MAP | NIL, smg_read_top_volumes, NULL},
 	{0},
 };
 
@@ -169,6 +169,25 @@ const struct smg_key smg_env_file_keys[] = {
 	{0},
 };
 
+/* Of a volume that the top level declares. */
+const struct smg_key smg_top_volume_keys[] = {
+	{"driver", TEXT | NIL, smg_read_volume_driver, NULL},
+	{"name", TEXT, NULL, NULL},
+	{"labels", LIST | MAP | NIL, NULL, NULL},
+	{"driver_opts", ANY, NULL,
+		"a volume is a folder of the node; mount other file systems outside, and name them in the service: /data:/data"},
+	{"external", ANY, NULL, "a volume belongs to its workflow and ends with it: name a folder in the service: /data:/data"},
+	{0},
+};
+
+/* Of a volume's long form in a service. */
+const struct smg_key smg_volume_option_keys[] = {
+	{"nocopy", BOOL, NULL, NULL}, /* volumes always begin empty */
+	{"subpath", ANY, NULL, "mount the whole volume"},
+	{"labels", ANY, NULL, ""},
+	{0},
+};
+
 const struct smg_key smg_volume_keys[] = {
 	{"type", TEXT, NULL, NULL},
 	{"source", TEXT, NULL, NULL},
@@ -177,7 +196,7 @@ const struct smg_key smg_volume_keys[] = {
 	{"bind", MAP | NIL, NULL, NULL},
 	{"tmpfs", MAP | NIL, NULL, NULL},
 	{"consistency", TEXT, NULL, NULL}, /* a hint for other systems than Linux */
-	{"volume", ANY, NULL, "named volumes are not"},
+	{"volume", MAP | NIL, NULL, NULL},
 	{"image", ANY, NULL, "name the folder of an image as the source of a bind mount"},
 	{0},
 };

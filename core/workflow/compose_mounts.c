@@ -12,7 +12,7 @@ static void add_mount(struct smg_compose *c, const struct smg_node *at, const st
 {
 	struct smg_service *s = c->service;
 	char shown[SMG_SHOWN];
-	const char *fault = m->kind == SMG_MOUNT_BIND ? smg_path_fault(m->source) : NULL;
+	const char *fault = m->kind == SMG_MOUNT_BIND ? smg_path_fault(m->source) : NULL; /* a volume's name is the top level's */
 
 	if (fault)
 		smg_bad(c, at, "the source '%s' %s", smg_shown(shown, m->source), fault);
@@ -47,17 +47,34 @@ static bool is_path(struct smg_compose *c, const struct smg_node *at, const char
 	return *s != '~';
 }
 
+static bool is_declared(struct smg_compose *c, const struct smg_node *at, const char *s)
+{
+	const struct smg_node *all = smg_get(c->root, "volumes");
+	char shown[SMG_SHOWN];
+	bool yes = all && all->type == SMG_NODE_MAP && smg_get(all, s) != NULL;
+
+	if (!yes)
+		smg_bad(c, at,
+			"the volume '%s' is not declared: add it to the file's own `volumes`, or write ./%s for a folder beside "
+			"this file",
+			smg_shown(shown, s), s);
+	return yes;
+}
+
 /* Of the short form, where what does not look like a path names a volume. */
 static bool is_source(struct smg_compose *c, const struct smg_node *at, const char *s)
 {
-	char shown[SMG_SHOWN];
-
 	if (!is_path(c, at, s))
 		return false;
-	if (!smg_looks_like_path(s))
-		smg_bad(c, at, "'%s': named volumes are not supported yet; a folder beside this file begins with ./",
-			smg_shown(shown, s));
-	return smg_looks_like_path(s);
+	return smg_looks_like_path(s) || is_declared(c, at, s);
+}
+
+static void add_volume(struct smg_compose *c, const struct smg_node *at, const char *name, const char *target, bool read_only)
+{
+	struct smg_mount m = {
+		.kind = SMG_MOUNT_VOLUME, .source = smg_xstrdup(name), .target = target_path(target), .read_only = read_only};
+
+	add_mount(c, at, &m);
 }
 
 static void add_bind(struct smg_compose *c, const struct smg_node *at, const char *source, const char *target, bool read_only)
@@ -102,8 +119,12 @@ static void read_short(struct smg_compose *c, const struct smg_node *v)
 	bool read_only;
 	char *target;
 
-	if (s && cut_volume(c, v, s, &target, &read_only))
+	if (!s || !cut_volume(c, v, s, &target, &read_only))
+		return;
+	if (smg_looks_like_path(s))
 		add_bind(c, v, s, target, read_only);
+	else
+		add_volume(c, v, s, target, read_only);
 }
 
 /* A string that a map must have; NULL and a finding if it has none, NULL alone if it is of the wrong type. */
@@ -193,18 +214,46 @@ static void read_long(struct smg_compose *c, const struct smg_node *v)
 	smg_read_map(c, v, smg_volume_keys);
 	read_options(c, v, "bind", smg_bind_keys);
 	read_options(c, v, "tmpfs", smg_tmpfs_keys);
+	read_options(c, v, "volume", smg_volume_option_keys);
 	if (!type || !target)
 		return;
 	if (!strcmp(type, "tmpfs")) {
 		add_long_tmpfs(c, v, target, read_only);
 	} else if (!strcmp(type, "volume")) {
-		smg_bad(c, v, "named volumes are not supported yet; write type: bind and a folder of the nodes as 'source'");
+		source = need(c, v, "source", "a volume");
+		if (source && is_declared(c, smg_get(v, "source"), source))
+			add_volume(c, v, source, target, read_only);
 	} else if (strcmp(type, "bind") != 0) {
-		smg_bad(c, v, "the type '%s' is not supported; bind and tmpfs are", smg_shown(shown, type));
+		smg_bad(c, v, "the type '%s' is not supported; bind, volume and tmpfs are", smg_shown(shown, type));
 	} else {
 		source = need(c, v, "source", "a bind mount");
 		if (source && is_path(c, smg_get(v, "source"), source))
 			add_bind(c, v, source, target, read_only);
+	}
+}
+
+void smg_read_volume_driver(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	const char *s = smg_type_of(v) == SMG_T_NULL ? NULL : smg_text(c, v);
+	char shown[SMG_SHOWN];
+
+	if (s && strcmp(s, "local") != 0 && strcmp(s, "default") != 0)
+		smg_bad(c, v, "'%s: %s' is not supported; a volume is a folder of the node: leave it out", name,
+			smg_shown(shown, s));
+}
+
+void smg_read_top_volumes(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	(void)name;
+	for (size_t i = 0; v->type == SMG_NODE_MAP && i < v->n; i++) {
+		const struct smg_node *one = v->pair[i].value;
+		const char *called = v->pair[i].key->value, *fault = smg_name_fault(called);
+		char shown[SMG_SHOWN];
+
+		if (fault)
+			smg_bad(c, v->pair[i].key, "the volume's name '%s' %s", smg_shown(shown, called), fault);
+		if (smg_check_type(c, one, SMG_T_MAP | SMG_T_NULL, called) && one->type == SMG_NODE_MAP)
+			smg_read_map(c, one, smg_top_volume_keys);
 	}
 }
 

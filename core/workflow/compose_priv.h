@@ -75,9 +75,9 @@ struct smg_key {
 
 /* compose_keys.c */
 extern const struct smg_key smg_top_keys[], smg_service_keys[], smg_health_keys[], smg_depends_keys[], smg_migrate_keys[],
-	smg_file_migrate_keys[], smg_env_file_keys[], smg_volume_keys[], smg_bind_keys[], smg_tmpfs_keys[], smg_file_ref_keys[],
-	smg_file_keys[], smg_port_keys[], smg_network_keys[], smg_attach_keys[], smg_deploy_keys[], smg_resources_keys[],
-	smg_limit_keys[], smg_reservation_keys[];
+	smg_file_migrate_keys[], smg_env_file_keys[], smg_volume_keys[], smg_top_volume_keys[], smg_volume_option_keys[],
+	smg_bind_keys[], smg_tmpfs_keys[], smg_file_ref_keys[], smg_file_keys[], smg_port_keys[], smg_network_keys[],
+	smg_attach_keys[], smg_deploy_keys[], smg_resources_keys[], smg_limit_keys[], smg_reservation_keys[];
 /* Reads a map by a table that ends with a NULL name: unknown keys, keys not supported yet and wrong types are findings. */
 void smg_read_map(struct smg_compose *c, const struct smg_node *map, const struct smg_key *table);
 /* False and a finding if the value is none of types; what names it in the message. */
@@ -109,6 +109,7 @@ smg_read_fn smg_read_volumes, smg_read_tmpfs, smg_read_secrets, smg_read_configs
 void smg_finish_mounts(struct smg_compose *c);
 
 /* compose_network.c: ports, networks */
+smg_read_fn smg_read_top_volumes, smg_read_volume_driver;
 smg_read_fn smg_read_ports, smg_read_networks, smg_read_top_networks, smg_read_driver, smg_read_aliases;
 void smg_finish_network(struct smg_compose *c, const struct smg_node *key);
 

@@ -51,10 +51,14 @@ struct smg_dep {
 	enum smg_condition condition;
 };
 
-enum smg_mount_kind { SMG_MOUNT_BIND, SMG_MOUNT_TMPFS };
+enum smg_mount_kind {
+	SMG_MOUNT_BIND,
+	SMG_MOUNT_TMPFS,
+	SMG_MOUNT_VOLUME, /* of the workflow: a folder on the node, empty at first, that moves with it and ends with it */
+};
 
 struct smg_mount {
-	char *source; /* absolute path on the node; NULL: a tmpfs has none */
+	char *source; /* absolute path on the node; a volume's name; NULL: a tmpfs has none */
 	char *target; /* absolute path in the container */
 	bool read_only;
 	enum smg_mount_kind kind;

@@ -27,8 +27,8 @@ static json_t *mounts_json(const struct smg_service *s)
 		json_array_append_new(a, m->kind == SMG_MOUNT_TMPFS
 						 ? json_pack("{ss ss sb sI si}", "tmpfs", "", "target", m->target, "read_only",
 							   (int)m->read_only, "size", (json_int_t)m->size, "mode", (int)m->mode)
-						 : json_pack("{ss ss sb}", "source", m->source, "target", m->target, "read_only",
-							   (int)m->read_only));
+						 : json_pack("{ss ss sb}", m->kind == SMG_MOUNT_VOLUME ? "volume" : "source",
+							   m->source, "target", m->target, "read_only", (int)m->read_only));
 	}
 	return a;
 }
@@ -252,6 +252,21 @@ static int take_bind(const struct reader *r, const json_t *v, struct smg_mount *
 	return (m->source = take_member(r, "source", v, smg_path_fault)) ? 0 : -1;
 }
 
+static int take_volume(const struct reader *r, const json_t *v, struct smg_mount *m)
+{
+	if (CHECK(r, "volumes", v, {"volume", JSON_STRING}, {"target", JSON_STRING}, {"read_only", JSON_TRUE}))
+		return -1;
+	m->kind = SMG_MOUNT_VOLUME;
+	return (m->source = take_member(r, "volume", v, smg_name_fault)) ? 0 : -1;
+}
+
+static int take_mount(const struct reader *r, const json_t *v, struct smg_mount *m)
+{
+	if (json_object_get(v, "tmpfs"))
+		return take_tmpfs(r, v, m);
+	return json_object_get(v, "volume") ? take_volume(r, v, m) : take_bind(r, v, m);
+}
+
 static int take_mounts(const struct reader *r, const json_t *o, struct smg_service *s)
 {
 	const json_t *a = json_object_get(o, "volumes");
@@ -265,8 +280,7 @@ static int take_mounts(const struct reader *r, const json_t *o, struct smg_servi
 		struct smg_mount *m = &s->mounts[i];
 
 		s->n_mounts = i + 1;
-		if ((json_object_get(v, "tmpfs") ? take_tmpfs(r, v, m) : take_bind(r, v, m)) ||
-			!(m->target = take_member(r, "target", v, smg_target_fault)))
+		if (take_mount(r, v, m) || !(m->target = take_member(r, "target", v, smg_target_fault)))
 			return -1;
 		m->read_only = json_is_true(json_object_get(v, "read_only"));
 		for (size_t k = 0; k < i; k++)

@@ -343,6 +343,28 @@ static void networks(void **state)
 
 /* ---- mounts ---- */
 
+static void named_volumes(void **state)
+{
+	SMG_AUTOSPEC struct smg_spec *s =
+		parse("volumes: {data: , db.2: {driver: local, name: x}}\nservices:\n  a:\n    image: /i\n    command: x\n"
+		      "    volumes: [data:/d, 'db.2:/e:ro', {type: volume, source: data, target: /f, volume: {nocopy: true}}]\n");
+	const struct smg_mount *m = s->services[0].mounts;
+
+	(void)state;
+	assert_int_equal(s->services[0].n_mounts, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(m[i].kind, SMG_MOUNT_VOLUME);
+	assert_string_equal(m[0].source, "data");
+	assert_string_equal(m[1].source, "db.2");
+	assert_true(m[1].read_only);
+	assert_string_equal(m[2].target, "/f");
+	refuse("volumes: {a: {external: true}}\n" ONE, 1, 15, "a volume belongs to its workflow and ends with it");
+	refuse("volumes: {a: {driver: nfs}}\n" ONE, 1, 23, "a volume is a folder of the node");
+	refuse("volumes: {a: {driver_opts: {type: nfs}}}\n" ONE, 1, 15, "mount other file systems outside");
+	refuse("volumes: {a/b: }\n" ONE, 1, 11, "the volume's name 'a/b'");
+	refuse("volumes: {a: x}\n" ONE, 1, 14, "must be a map");
+}
+
 static void long_volumes(void **state)
 {
 	SMG_AUTOSPEC struct smg_spec *s =
@@ -363,8 +385,9 @@ static void long_volumes(void **state)
 	refuse_key("volumes: [{type: bind, target: /d}]", 15, "a bind mount has no 'source'");
 	refuse_key("volumes: [{source: ./x, target: /d}]", 15, "this volume has no 'type'");
 	refuse_key("volumes: [{type: bind, source: ./x}]", 15, "this volume has no 'target'");
-	refuse_key("volumes: [{type: volume, source: x, target: /d}]", 15, "named volumes are not supported yet");
-	refuse_key("volumes: [{type: npipe, source: x, target: /d}]", 15, "bind and tmpfs are");
+	refuse_key("volumes: [{type: volume, source: x, target: /d}]", 38, "the volume 'x' is not declared");
+	refuse_key("volumes: [{type: volume, target: /d}]", 15, "a volume has no 'source'");
+	refuse_key("volumes: [{type: npipe, source: x, target: /d}]", 15, "bind, volume and tmpfs are");
 	refuse_key("volumes: [{type: tmpfs, source: x, target: /d}]", 15, "a tmpfs has no 'source'");
 	refuse_key("volumes: [{type: bind, source: ~/x, target: /d}]", 36, "write the whole path, or ${HOME}");
 	refuse_key("volumes: [{type: bind, source: ./x, target: d}]", 15, "must be an absolute path");
@@ -570,6 +593,7 @@ int main(void)
 		cmocka_unit_test(env_files),
 		cmocka_unit_test(ports),
 		cmocka_unit_test(networks),
+		cmocka_unit_test(named_volumes),
 		cmocka_unit_test(long_volumes),
 		cmocka_unit_test(tmpfses),
 		cmocka_unit_test(secrets),

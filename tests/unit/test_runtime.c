@@ -121,7 +121,8 @@ static void test_config_of_tmpfs(void **state)
 {
 	struct smg_mount some[] = {{.target = "/run", .kind = SMG_MOUNT_TMPFS, .mode = 0750, .size = 4096},
 		{.source = "/s", .target = "/run/secrets/pw", .read_only = true},
-		{.target = "/t", .kind = SMG_MOUNT_TMPFS, .mode = 01777}, {.source = "/d", .target = "/d"}};
+		{.target = "/t", .kind = SMG_MOUNT_TMPFS, .mode = 01777},
+		{.source = "d", .target = "/d", .kind = SMG_MOUNT_VOLUME}};
 	struct smg_service with = service;
 	struct smg_launch l = a_launch;
 	SMG_AUTOFREE char *options = NULL, *plan = NULL;
@@ -133,6 +134,7 @@ static void test_config_of_tmpfs(void **state)
 	with.hostname = (char *)"tower";
 	with.read_only = true;
 	l.service = &with;
+	l.volumes = "/state/volumes";
 	c = smg_oci_config(&l, "/b");
 	options = json_dumps(json_object_get(mount_at(c, "/run"), "options"), JSON_COMPACT);
 	assert_string_equal(options, "[\"nosuid\",\"nodev\",\"mode=0750\",\"uid=2001\",\"gid=2001\",\"size=4096\"]");
@@ -144,8 +146,8 @@ static void test_config_of_tmpfs(void **state)
 	assert_true(json_is_true(json_object_get(json_object_get(c, "root"), "readonly")));
 	p = smg_plan_make(&l, "/b", "/r", "");
 	plan = json_dumps(json_object_get(p, "mounts"), JSON_COMPACT | JSON_SORT_KEYS);
-	assert_string_equal(plan, "[{\"read_only\":true,\"source\":\"/s\",\"target\":\"/run/secrets/pw\"},"
-				  "{\"read_only\":false,\"source\":\"/d\",\"target\":\"/d\"}]");
+	assert_string_equal(plan, "[{\"ours\":false,\"read_only\":true,\"source\":\"/s\",\"target\":\"/run/secrets/pw\"},"
+				  "{\"ours\":true,\"read_only\":false,\"source\":\"/state/volumes/d\",\"target\":\"/d\"}]");
 	assert_int_equal(json_array_size(json_object_get(p, "tmpfs")), 2);
 	json_decref(c);
 	json_decref(p);

@@ -274,6 +274,10 @@ static void wrong_values(void **state)
 	try_value("services.0.volumes.0.target", "\"/sys\"");
 	try_value("services.0.volumes.0.target", "\"/dev/null\"");
 	try_value("services.0.volumes.0.target", "\"/work\""); /* twice */
+	try_value("services.0.volumes.0", "{\"volume\": \"../x\", \"target\": \"/v\", \"read_only\": false}");
+	try_value("services.0.volumes.0", "{\"volume\": \"a/b\", \"target\": \"/v\", \"read_only\": false}");
+	try_value("services.0.volumes.0", "{\"volume\": \"\", \"target\": \"/v\", \"read_only\": false}");
+	try_value("services.0.volumes.0", "{\"volume\": \"x\", \"source\": \"/x\", \"target\": \"/v\", \"read_only\": false}");
 	try_value("services.0.healthcheck.test", "[]");
 	try_value("services.0.healthcheck.interval_ms", "0");
 	try_value("services.0.healthcheck.timeout_ms", "-1");
