@@ -256,9 +256,9 @@ const struct smg_key smg_network_keys[] = {
 	{"attachable", BOOL, NULL, NULL},
 	{"internal", BOOL, NULL, NULL},
 	{"labels", LIST | MAP | NIL, NULL, NULL},
-	{"enable_ipv4", ANY, NULL, "leave it out"},
-	{"enable_ipv6", ANY, NULL, "leave it out"},
-	{"driver_opts", ANY, NULL, "leave it out"},
+	{"enable_ipv4", ANY, NULL, ""},
+	{"enable_ipv6", ANY, NULL, ""},
+	{"driver_opts", ANY, NULL, ""},
 	{"external", ANY, NULL, "the services of a file share a network that nobody else is in"},
 	{"ipam", ANY, NULL, "addresses are given to services as they come: use their names"},
 	{0},
@@ -270,7 +270,7 @@ const struct smg_key smg_attach_keys[] = {
 	{"priority", NUM, NULL, NULL}, /* of several; there is one */
 	{"gw_priority", NUM, NULL, NULL},
 	{"interface_name", ANY, NULL, ""},
-	{"driver_opts", ANY, NULL, "leave it out"},
+	{"driver_opts", ANY, NULL, ""},
 	{"ipv4_address", ANY, NULL, "addresses are given to services as they come: use their names"},
 	{"ipv6_address", ANY, NULL, "addresses are given to services as they come: use their names"},
 	{"link_local_ips", ANY, NULL, ""},
@@ -282,12 +282,12 @@ const struct smg_key smg_deploy_keys[] = {
 	{"resources", MAP | NIL, smg_read_resources, NULL},
 	{"replicas", TEXT | NUM, smg_read_one, NULL},
 	{"labels", LIST | MAP | NIL, NULL, NULL},
-	{"endpoint_mode", ANY, NULL, "leave it out"},
+	{"endpoint_mode", ANY, NULL, ""},
 	{"mode", TEXT, smg_read_deploy_mode, NULL},
 	{"placement", ANY, NULL, "Slurm chooses the node: sbatch --constraint"},
 	{"restart_policy", ANY, NULL, "write `restart: on-failure` into the service"},
-	{"rollback_config", ANY, NULL, "leave it out"},
-	{"update_config", ANY, NULL, "leave it out"},
+	{"rollback_config", ANY, NULL, ""},
+	{"update_config", ANY, NULL, ""},
 	{0},
 };
 
@@ -415,7 +415,7 @@ void smg_read_map(struct smg_compose *c, const struct smg_node *map, const struc
 		if (!k)
 			unknown_key(c, key, table);
 		else if (k->no)
-			smg_bad(c, key, "'%s' is not supported yet%s%s", k->name, *k->no ? "; " : "", k->no);
+			smg_bad(c, key, "'%s' is not supported yet; %s", k->name, *k->no ? k->no : "leave it out");
 		else
 			read_key(c, value, k);
 	}

@@ -278,7 +278,8 @@ static bool tmpfs_option(struct smg_compose *c, const struct smg_node *at, const
 
 	if (!strncmp(o, "size=", 5)) {
 		value.value = o + 5;
-		return smg_bytes(c, &value, "size", 1, &m->size) || true;
+		smg_bytes(c, &value, "size", 1, &m->size);
+		return true;
 	}
 	if (!strncmp(o, "mode=", 5))
 		return octal(o + 5, &m->mode);

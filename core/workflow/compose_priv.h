@@ -64,7 +64,7 @@ enum {
 
 /*
  * One key of a map. types: what its value may be. read: puts it into the spec. Without read: no (the key exists in Compose, this
- * release does not honour it; the text says what to do instead, or is ""), or neither: the value changes nothing here.
+ * release does not honour it; the text says what to do instead, "": leave it out), or neither: the value changes nothing here.
  */
 struct smg_key {
 	const char *name;

@@ -99,8 +99,8 @@ static char **read_words(struct smg_compose *c, const struct smg_node *v, const 
 /* A command line: a list as it is, a string cut into words. NULL: it is empty, or that is a finding. */
 static char **read_line(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
-	size_t before = c->problems->n + c->problems->dropped;
 	char **words = NULL;
+	bool empty;
 
 	if (v->type == SMG_NODE_LIST)
 		words = read_words(c, v, name);
@@ -111,11 +111,13 @@ static char **read_line(struct smg_compose *c, const struct smg_node *v, const c
 		if (i == SMG_MAX_WORDS)
 			smg_bad(c, v, "'%s' has more than %d words", name, SMG_MAX_WORDS);
 	}
+	empty = v->type == SMG_NODE_LIST ? v->n == 0 : smg_type_of(v) == SMG_T_NULL || (words && !words[0]);
+	if (!words && !empty)
+		c->draft.command_bad = true;
 	if (words && !words[0]) {
 		smg_strv_free(words);
 		words = NULL;
 	}
-	c->draft.command_bad = c->draft.command_bad || c->problems->n + c->problems->dropped > before;
 	return words;
 }
 

@@ -321,9 +321,8 @@ const char *smg_ports_fault(const struct smg_service *s)
 
 	for (size_t i = 0; i < s->n_ports && s->network == SMG_NET_HOST; i++)
 		if (s->ports[i].host != s->ports[i].container)
-			return "maps a port to another one, which needs a network of its own: with network_mode: host a port is "
-			       "reached "
-			       "as it is";
+			return "maps a port to another one, but with network_mode: host a port is reached as it is: write the same "
+			       "number twice";
 	if (s->n_ports && s->network == SMG_NET_NONE)
 		return "publishes ports, but with network_mode: none there is no network to reach them by";
 	if (s->n_ports && s->network == SMG_NET_BRIDGE)

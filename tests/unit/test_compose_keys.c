@@ -545,6 +545,27 @@ static void restarts(void **state)
 	assert_int_equal(h->services[0].health.start_interval_ms, 200);
 }
 
+/* What is wrong with an alias is told once, wherever it stands. */
+static void told_once(void **state)
+{
+	static const char text[] =
+		"x-c: &c [1]\nx-v: &v {A: $SMG_NOT_SET}\nservices:\n  a: {image: /i, command: *c, environment: *v}\n"
+		"  b: {image: /i, command: *c, entrypoint: [x], environment: *v}\n"
+		"  c: {image: /i, command: [$SMG_NOT_SET]}\n";
+	struct smg_problems p = {0};
+	struct smg_spec *spec = NULL;
+
+	(void)state;
+	assert_int_equal(smg_compose_parse(text, strlen(text), "/b", &spec, &p, NULL), -1);
+	if (p.n != 3)
+		smg_problems_print(stderr, "test", &p);
+	assert_int_equal(p.n, 3);
+	assert_int_equal(p.v[0].line, 1);
+	assert_int_equal(p.v[1].line, 2);
+	assert_int_equal(p.v[2].line, 6);
+	smg_problems_free(&p);
+}
+
 /* ---- what is true anyway ---- */
 
 static void true_anyway(void **state)
@@ -599,6 +620,7 @@ int main(void)
 		cmocka_unit_test(secrets),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(restarts),
+		cmocka_unit_test(told_once),
 		cmocka_unit_test(true_anyway),
 	};
 

@@ -176,6 +176,45 @@ static void restart_moves(void **state)
 	assert_int_equal(places(w, ID ".a"), 1);
 }
 
+/* In the middle of a save: it is not saved, it starts where the job lands. */
+static void restart_during_save(void **state)
+{
+	struct client *c = begin("a@always b");
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	smg_fake_delay(&n1->rt, "freeze", 300);
+	preempt(n1, JOB);
+	SOON(acts(n1, "freeze " ID ".a\n") == 1);
+	end_service(n1, ID ".a", 1);
+	SOON(completing(JOB));
+	end_run(n1, JOB);
+	start_again(n2);
+	c = run(n2, "a@always b");
+	SOON(all_run(n2, "a b"));
+	SOON(said(c, "run again on n2: 1 moved"));
+	assert_int_equal(acts(n1, "launch " ID ".a"), 1);
+	assert_int_equal(acts(n2, "launch " ID ".a"), 1);
+}
+
+/* The daemon was away when it ended. */
+static void restart_after_the_daemon(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	begin("a@on-failure b");
+	SOON(all_run(n1, "a b"));
+	kill_daemon(n1);
+	end_service(n1, ID ".a", 3);
+	assert_int_equal(start_daemon(n1, &(struct smg_err){0}), 0);
+	c = back(n1, "a@on-failure b");
+	SOON(acts(n1, "launch " ID ".a") == 2 && all_run(n1, "a b"));
+	end_service(n1, ID ".a", 0);
+	end_service(n1, ID ".b", 0);
+	assert_done(c, 0);
+}
+
 static void start_interval(void **state)
 {
 	json_t *j = spec("w", "db! web>db:h"),
@@ -1349,6 +1388,8 @@ int main(int argc, char **argv)
 		T(restart_of_what_ends_well),
 		T(restart_of_a_server),
 		T(restart_moves),
+		T(restart_during_save),
+		T(restart_after_the_daemon),
 		T(start_interval),
 		T(run_again),
 		T(another_user),
