@@ -28,6 +28,8 @@ shim_src   := $(wildcard core/shim/*.c)
 plugin_src := $(wildcard spank_plugin/*.c)
 sentinel_src := $(wildcard spank_plugin/sentinel/*.c) spank_plugin/daemon_client.c
 unit_src   := $(wildcard tests/unit/test_*.c)
+selfcheck_src := $(wildcard tests/box/selfcheck/*.c)
+selfcheck := $(BUILD)/tests/box/selfcheck/selfcheck
 bench_src  := $(wildcard tests/bench/*.c)
 # Short lines unless V=1.
 Q := $(if $(V),,@)
@@ -80,6 +82,10 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(lib)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
+# It runs in a container with nothing in it but itself.
+$(selfcheck): $(call obj,$(selfcheck_src))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -static -o $@ $^
 $(BUILD)/tests/box/%: $(BUILD)/tests/box/%.o $(lib)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
@@ -112,7 +118,7 @@ valgrind: all units ## unit tests under valgrind
 
 units: $(units)
 drives := $(patsubst tests/box/%.c,$(BUILD)/tests/box/%,$(wildcard tests/box/drive_*.c))
-drives: $(drives)
+drives: $(drives) $(selfcheck)
 
 benches: $(benches)
 bench: all benches ## the figures, in an hour; QUICK=1: in minutes (root)

@@ -363,6 +363,8 @@ struct pointer {
 	char nodes[512]; /* and this was the user's */
 };
 void pointer_parse(const char *comment, struct pointer *p);
+/* The user's own ReqNodeList where the job's is ours, which a move before this one has left it with; NULL: the job's is his. */
+const char *pointer_own_nodes(const struct pointer *p);
 /* The comment with ours replaced (node "": taken out). The caller frees. */
 char *pointer_write(const char *comment, const struct pointer *p);
 

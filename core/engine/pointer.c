@@ -37,6 +37,11 @@ void pointer_parse(const char *comment, struct pointer *p)
 	swap_brackets(p->nodes, "()", "[]");
 }
 
+const char *pointer_own_nodes(const struct pointer *p)
+{
+	return p->borrowed ? p->nodes : NULL;
+}
+
 char *pointer_write(const char *comment, const struct pointer *p)
 {
 	SMG_AUTOFREE char *rest = smg_xstrdup(comment), *nodes = smg_xstrdup(p->nodes);

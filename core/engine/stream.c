@@ -39,11 +39,14 @@ static void ask_where(struct wf *wf, struct leaving *l)
 {
 	struct smg_slurm *sl = &wf->e->env.slurm;
 	struct smg_err err = {0};
+	struct pointer p;
 
 	if (l->asked)
 		return;
 	l->asked = true;
-	if (sl->ops->could_start(sl->ctx, wf->job, wf->e->env.config.node, 0, l->node, sizeof(l->node), &err) < 0) {
+	pointer_parse(l->info->admin_comment, &p);
+	if (sl->ops->could_start(sl->ctx, wf->job, wf->e->env.config.node, pointer_own_nodes(&p), l->node, sizeof(l->node), &err) <
+		0) {
 		l->node[0] = '\0';
 		smg_info("job %u: no node to stream to: %s", wf->job, err.msg);
 	}

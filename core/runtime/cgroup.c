@@ -269,28 +269,41 @@ int64_t smg_process_memory(pid_t pid)
 	return kb * 1024;
 }
 
-int64_t smg_cgroup_memory(const char *dir)
+int smg_cgroup_each(const char *dir, smg_process_fn *fn, void *arg)
 {
 	SMG_AUTOFREE char *procs = smg_xasprintf("%s/cgroup.procs", dir);
 	FILE *f = fopen(procs, "re");
 	DIR *d = opendir(dir);
 	struct dirent *e;
-	int64_t bytes = 0;
-	int pid;
+	int pid, rc = 0;
 
-	while (f && fscanf(f, "%d", &pid) == 1)
-		bytes += smg_process_memory(pid);
-	while (d && (e = readdir(d)) != NULL) {
+	while (f && rc == 0 && fscanf(f, "%d", &pid) == 1)
+		rc = fn(arg, pid);
+	while (d && rc == 0 && (e = readdir(d)) != NULL) {
 		SMG_AUTOFREE char *sub = NULL;
 
 		if (e->d_type != DT_DIR || e->d_name[0] == '.')
 			continue;
 		sub = smg_xasprintf("%s/%s", dir, e->d_name);
-		bytes += smg_cgroup_memory(sub);
+		rc = smg_cgroup_each(sub, fn, arg);
 	}
 	if (f)
 		fclose(f);
 	if (d)
 		closedir(d);
+	return rc;
+}
+
+static int add_memory(void *arg, pid_t pid)
+{
+	*(int64_t *)arg += smg_process_memory(pid);
+	return 0;
+}
+
+int64_t smg_cgroup_memory(const char *dir)
+{
+	int64_t bytes = 0;
+
+	smg_cgroup_each(dir, add_memory, &bytes);
 	return bytes;
 }

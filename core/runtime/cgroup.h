@@ -29,6 +29,9 @@ bool smg_cgroup_populated(const char *dir);
 bool smg_cgroup_wait_empty(const char *dir, int timeout_ms);
 /* Removes it and all below, as far as they are empty. */
 void smg_cgroup_rmtree(const char *dir);
+typedef int smg_process_fn(void *arg, pid_t pid);
+/* Calls fn for each process in it and below, until one call is not 0: that is the result. */
+int smg_cgroup_each(const char *dir, smg_process_fn *fn, void *arg);
 /* Bytes of anonymous and shared memory, swap too, of the processes in it and below. */
 int64_t smg_cgroup_memory(const char *dir);
 /* The same of one process; 0: it is gone. */

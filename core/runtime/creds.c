@@ -5,6 +5,7 @@
 #include "runtime/creds.h"
 
 #include "base/util.h"
+#include "runtime/protobuf.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -25,65 +26,6 @@ enum {
 	CREDS_CAP_AMB = 19
 };
 enum { STATE_DEAD = 2, STATE_ZOMBIE = 6 };
-
-struct span {
-	const unsigned char *p, *end;
-};
-
-struct field {
-	unsigned number, wire;
-	uint64_t value;	  /* of a number */
-	struct span data; /* of bytes */
-};
-
-static int varint(struct span *s, uint64_t *out)
-{
-	uint64_t v = 0;
-
-	for (int shift = 0; s->p < s->end && shift < 64; shift += 7) {
-		unsigned char c = *s->p++;
-
-		v |= (uint64_t)(c & 0x7f) << shift;
-		if (!(c & 0x80)) {
-			*out = v;
-			return 0;
-		}
-	}
-	return -1;
-}
-
-static int skip(struct span *s, uint64_t n, struct span *data)
-{
-	if (n > (uint64_t)(s->end - s->p))
-		return -1;
-	*data = (struct span){s->p, s->p + n};
-	s->p += n;
-	return 0;
-}
-
-/* 1: a field; 0: the end; -1: not protobuf. */
-static int next(struct span *s, struct field *f)
-{
-	uint64_t key, n;
-
-	if (s->p == s->end)
-		return 0;
-	if (varint(s, &key) < 0)
-		return -1;
-	*f = (struct field){.number = (unsigned)(key >> 3), .wire = key & 7};
-	switch (f->wire) {
-	case 0:
-		return varint(s, &f->value) < 0 ? -1 : 1;
-	case 1:
-		return skip(s, 8, &f->data) < 0 ? -1 : 1;
-	case 2:
-		return varint(s, &n) < 0 || skip(s, n, &f->data) < 0 ? -1 : 1;
-	case 5:
-		return skip(s, 4, &f->data) < 0 ? -1 : 1;
-	default:
-		return -1;
-	}
-}
 
 static bool has_group(const struct smg_owner *o, uint64_t gid)
 {
@@ -114,26 +56,26 @@ static const char *judge(const struct smg_owner *o, unsigned number, uint64_t v)
 }
 
 /* A repeated number may come packed into bytes, too: the reader of CRIU would take it, so it must not pass unseen. */
-static int check_packed(const struct smg_owner *o, const struct field *f, const char **wrong)
+static int check_packed(const struct smg_owner *o, const struct smg_field *f, const char **wrong)
 {
-	struct span s = f->data;
+	struct smg_span s = f->data;
 	uint64_t v;
 
 	while (s.p < s.end && !*wrong) {
-		if (varint(&s, &v) < 0)
+		if (smg_proto_number(&s, &v) < 0)
 			return -1;
 		*wrong = judge(o, f->number, v);
 	}
 	return 0;
 }
 
-static int check_creds(struct span s, const struct smg_owner *o, const char **wrong)
+static int check_creds(struct smg_span s, const struct smg_owner *o, const char **wrong)
 {
 	unsigned ids = 0, nnp = 0;
-	struct field f;
+	struct smg_field f;
 	int rc;
 
-	while ((rc = next(&s, &f)) > 0 && !*wrong) {
+	while ((rc = smg_proto_next(&s, &f)) > 0 && !*wrong) {
 		if (f.wire == 0) {
 			*wrong = judge(o, f.number, f.value);
 			if (f.number >= CREDS_UID && f.number <= CREDS_FSGID)
@@ -153,12 +95,12 @@ static int check_creds(struct span s, const struct smg_owner *o, const char **wr
 }
 
 /* The last field of a name would win in CRIU, so every one is checked. */
-static int check_thread(struct span s, const struct smg_owner *o, bool *found, const char **wrong)
+static int check_thread(struct smg_span s, const struct smg_owner *o, bool *found, const char **wrong)
 {
-	struct field f;
+	struct smg_field f;
 	int rc;
 
-	while ((rc = next(&s, &f)) > 0 && !*wrong) {
+	while ((rc = smg_proto_next(&s, &f)) > 0 && !*wrong) {
 		if (f.number != THREAD_CREDS)
 			continue;
 		*found = true;
@@ -168,24 +110,24 @@ static int check_thread(struct span s, const struct smg_owner *o, bool *found, c
 	return rc < 0 ? -1 : 0;
 }
 
-static bool is_dead(struct span tc)
+static bool is_dead(struct smg_span tc)
 {
 	bool dead = false;
-	struct field f;
+	struct smg_field f;
 
-	while (next(&tc, &f) > 0)
+	while (smg_proto_next(&tc, &f) > 0)
 		if (f.number == TC_STATE && f.wire == 0)
 			dead = f.value == STATE_DEAD || f.value == STATE_ZOMBIE;
 	return dead;
 }
 
-static int check_core(struct span s, const struct smg_owner *o, const char **wrong)
+static int check_core(struct smg_span s, const struct smg_owner *o, const char **wrong)
 {
 	bool found = false, dead = false;
-	struct field f;
+	struct smg_field f;
 	int rc;
 
-	while ((rc = next(&s, &f)) > 0 && !*wrong) {
+	while ((rc = smg_proto_next(&s, &f)) > 0 && !*wrong) {
 		if (f.number == CORE_TC && f.wire == 2)
 			dead = is_dead(f.data);
 		else if (f.number == CORE_THREAD && (f.wire != 2 || check_thread(f.data, o, &found, wrong) < 0))
@@ -206,7 +148,7 @@ int smg_creds_check(const char *name, const unsigned char *image, size_t n, cons
 
 	/* Two magic numbers, the length of the one message, the message. */
 	if (n < 12 || le32(image) != MAGIC_COMMON || le32(image + 4) != MAGIC_CORE || le32(image + 8) != n - 12 ||
-		check_core((struct span){image + 12, image + n}, owner, &wrong) < 0)
+		check_core((struct smg_span){image + 12, image + n}, owner, &wrong) < 0)
 		return smg_fail(err, SMG_EPROTO, "the image %s is damaged or of an unknown form", name);
 	if (wrong)
 		return smg_fail(err, SMG_EPERM, "the image %s would restore a process with %s: refused", name, wrong);

@@ -28,6 +28,14 @@ static const struct {
 	{"perf_event", SMG_EUNSUP, "it holds a perf event, which CRIU cannot save"},
 	{"userfaultfd", SMG_EUNSUP, "it holds a userfaultfd, which CRIU cannot save"},
 	{"anon_inode:bpf", SMG_EUNSUP, "it holds a BPF object, which CRIU cannot save"},
+	{"mqueue isn't empty", SMG_EUNSUP, "it has a POSIX message queue, which CRIU cannot save"},
+	{"packetized mode", SMG_EUNSUP, "it holds a pipe of packets (O_DIRECT), which CRIU cannot save"},
+	/* Trying again can help: the server has to accept it first. */
+	{"in-flight socket", SMG_ESYS,
+		"a connection to one of its UNIX sockets has sent something, or was closed, before it was accepted"},
+	{"Unsupported proto 262", SMG_EUNSUP,
+		"it has a socket of MPTCP, which CRIU cannot save (for a Go program set GODEBUG=multipathtcp=0 in its "
+		"environment)"},
 	{"external socket is used", SMG_EUNSUP, "a UNIX socket connects it with a process outside its container"},
 	{"Can't dump half of stream unix connection", SMG_EUNSUP, "a UNIX socket connects it with a process outside its container"},
 	{"unix: Unix socket", SMG_EUNSUP, "a UNIX socket connects it with a process outside its container"}, /* ... N not found */
@@ -37,7 +45,8 @@ static const struct {
 	{"Unsupported socket", SMG_EUNSUP, "it has a socket of a kind that CRIU cannot save"},
 	{"Unsupported family", SMG_EUNSUP, "it has a socket of a kind that CRIU cannot save"},
 	{"unsupported socket", SMG_EUNSUP, "it has a socket of a kind that CRIU cannot save"},
-	{"Can't lookup mount", SMG_EUNSUP, "it has a file open that lies outside its container or on an overlay over an overlay"},
+	{"Can't lookup mount", SMG_EUNSUP,
+		"it has a POSIX message queue open, or a file that lies outside its container or on an overlay over an overlay"},
 	{"doesn't have a proper root mount", SMG_EUNSUP, "a file system mounted below one of its volumes cannot be saved"},
 	{"Can't dump ghost file", SMG_EUNSUP, "it holds a deleted file of more than 1 GB open"},
 	{"increase limit", SMG_EUNSUP, "it holds a deleted file of more than 1 GB open"},

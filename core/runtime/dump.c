@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/criu_log.h"
+#include "runtime/refuse.h"
 #include "runtime/remaps.h"
 #include "runtime/tmpfs.h"
 
@@ -247,9 +248,9 @@ static int dump_to(struct smg_real *rt, struct smg_container *c, const char *ima
 
 	if (begin(rt, c, err) < 0)
 		return -1;
-	if (check_ancestors(c, err) < 0 || make_images_dir(images_dir, err) < 0 || smg_write_file(mark, "", 0, 0600, err) < 0 ||
-		stop(rt, c, err) < 0 || smg_tmpfs_pack(&c->shim, c->bundle, images_dir, err) < 0 ||
-		checkpoint(rt, c, images_dir, pages, err) < 0)
+	if (check_ancestors(c, err) < 0 || smg_refuse(c->cgroup_dir, err) < 0 || make_images_dir(images_dir, err) < 0 ||
+		smg_write_file(mark, "", 0, 0600, err) < 0 || stop(rt, c, err) < 0 ||
+		smg_tmpfs_pack(&c->shim, c->bundle, images_dir, err) < 0 || checkpoint(rt, c, images_dir, pages, err) < 0)
 		return failed(rt, c, images_dir, err);
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "runtime/remaps.h"
 
 #include "base/util.h"
+#include "runtime/cgroup.h"
 #include "runtime/plan.h"
 
 #include <dirent.h>
@@ -53,27 +54,16 @@ static int check_links(const struct smg_plan *p, int pid, const char *what, stru
 	return rc;
 }
 
-static int check_group(const struct smg_plan *p, const char *cgroup_dir, struct smg_err *err)
+struct search {
+	const struct smg_plan *plan;
+	struct smg_err *err;
+};
+
+static int check_process(void *arg, pid_t pid)
 {
-	SMG_AUTOFREE char *procs = smg_xasprintf("%s/cgroup.procs", cgroup_dir);
-	FILE *f = fopen(procs, "re");
-	DIR *d = opendir(cgroup_dir);
-	struct dirent *e;
-	int pid, rc = 0;
+	const struct search *s = arg;
 
-	while (f && rc == 0 && fscanf(f, "%d", &pid) == 1)
-		rc = check_links(p, pid, "fd", err) < 0 ? -1 : check_links(p, pid, "map_files", err);
-	while (d && rc == 0 && (e = readdir(d)) != NULL) {
-		SMG_AUTOFREE char *sub = smg_xasprintf("%s/%s", cgroup_dir, e->d_name);
-
-		if (e->d_type == DT_DIR && e->d_name[0] != '.')
-			rc = check_group(p, sub, err);
-	}
-	if (f)
-		fclose(f);
-	if (d)
-		closedir(d);
-	return rc;
+	return check_links(s->plan, pid, "fd", s->err) < 0 ? -1 : check_links(s->plan, pid, "map_files", s->err);
 }
 
 int smg_remaps_check_volumes(const char *bundle, const char *cgroup_dir, struct smg_err *err)
@@ -86,7 +76,7 @@ int smg_remaps_check_volumes(const char *bundle, const char *cgroup_dir, struct 
 	if (json_array_size(p.mounts) && !*cgroup_dir)
 		rc = smg_fail(err, SMG_ESYS, "without cgroup v2 its processes cannot be looked through");
 	else if (json_array_size(p.mounts))
-		rc = check_group(&p, cgroup_dir, err);
+		rc = smg_cgroup_each(cgroup_dir, check_process, &(struct search){&p, err});
 	smg_plan_clear(&p);
 	return rc;
 }

@@ -17,6 +17,7 @@
 #include "runtime/plan.h"
 #include "runtime/relay.h"
 #include "runtime/rootfs.h"
+#include "runtime/timers.h"
 #include "runtime/tmpfs.h"
 
 #include <dirent.h>
@@ -225,7 +226,7 @@ static int start(struct shim *s, struct smg_err *err)
 	const int out[2] = {FD_OUT, FD_ERR};
 	int o[2], e[2];
 
-	if (s->plan.restore && smg_creds_check_images(images, &s->plan.owner, err) < 0)
+	if (s->plan.restore && (smg_creds_check_images(images, &s->plan.owner, err) < 0 || smg_timers_wake(images, err) < 0))
 		return -1;
 	if (make_mounts(s, err) < 0)
 		return -1;

@@ -291,7 +291,7 @@ static int ask_will_run(job_desc_msg_t *d, char *node, size_t n, struct smg_err 
 }
 
 static int real_could_start(
-	void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err)
+	void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err)
 {
 	job_info_msg_t *msg = NULL;
 	int rc = -1;
@@ -302,7 +302,7 @@ static int real_could_start(
 	smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		slurm_job_info_t *j = &msg->job_array[i];
-		SMG_AUTOFREE char *without = NULL;
+		SMG_AUTOFREE char *without = NULL, *nodes = req_nodes && *req_nodes ? smg_xstrdup(req_nodes) : NULL;
 		job_desc_msg_t d;
 
 		if (j->job_id != id)
@@ -310,8 +310,8 @@ static int real_could_start(
 		describe(j, &d);
 		without = j->exc_nodes && *j->exc_nodes ? smg_xasprintf("%s,%s", j->exc_nodes, not_on) : smg_xstrdup(not_on);
 		d.exc_nodes = without;
-		if (limit_min >= 1)
-			d.time_limit = (uint32_t)limit_min;
+		if (req_nodes)
+			d.req_nodes = nodes;
 		rc = ask_will_run(&d, node, n, err);
 	}
 	slurm_free_job_info_msg(msg);

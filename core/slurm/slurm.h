@@ -81,11 +81,11 @@ struct smg_slurm_ops {
 	int (*start_now)(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err);
 	/*
 	 * The node where such a job could start this very moment, other than `not_on`, without preempting anyone: into node (size
-	 * n). A hint: slurmctld sees neither the jobs before it in the queue nor what happens next. limit_min: of the time limit; <
-	 * 1: as it is. SMG_EBUSY: nowhere now. Takes slurmctld's write lock: once a migration.
+	 * n). A hint: slurmctld sees neither the jobs before it in the queue nor what happens next. req_nodes: in place of the
+	 * job's ReqNodeList; NULL: as it is. SMG_EBUSY: nowhere now. Takes slurmctld's write lock: once a migration.
 	 */
 	int (*could_start)(
-		void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err);
+		void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err);
 	/* Bytes of the node's memory that no job has been given; -1 where Slurm does not count memory there. */
 	int (*unallocated)(void *ctx, const char *node, int64_t *bytes, struct smg_err *err);
 	/* Appends nothing: replaces the job's AdminComment. */

@@ -186,16 +186,17 @@ static int fake_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 }
 
 static int fake_could_start(
-	void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err)
+	void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err)
 {
 	struct fake *f = ctx;
 	struct smg_job *j;
 	int rc = enter(f, "could_start", id, &j, err);
 
-	(void)limit_min;
 	if (rc)
 		return leave(f, rc);
-	if (!f->could_start[0] || !strcmp(f->could_start, not_on))
+	if (!req_nodes)
+		req_nodes = j->req_nodes;
+	if (!f->could_start[0] || !strcmp(f->could_start, not_on) || !strcmp(req_nodes, not_on))
 		return leave(f, smg_fail(err, SMG_EBUSY, "nowhere now"));
 	snprintf(node, n, "%s", f->could_start);
 	return leave(f, 0);

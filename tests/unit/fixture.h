@@ -514,9 +514,10 @@ static int d_start_now(void *ctx, uint32_t id, const struct smg_start *start, st
 	return THROUGH(SLURM, start_now, id, start, err);
 }
 
-static int d_could_start(void *ctx, uint32_t id, const char *not_on, int64_t limit_min, char *node, size_t n, struct smg_err *err)
+static int d_could_start(
+	void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err)
 {
-	return THROUGH(SLURM, could_start, id, not_on, limit_min, node, n, err);
+	return THROUGH(SLURM, could_start, id, not_on, req_nodes, node, n, err);
 }
 
 static int d_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg_err *err)

@@ -12,6 +12,7 @@
 #include "runtime/plan.h"
 #include "runtime/cgroup.h"
 #include "runtime/rlimits.h"
+#include "runtime/timers.h"
 #include "runtime/runtime_fake.h"
 
 #include <stdio.h>
@@ -341,6 +342,14 @@ static void test_reasons_in_words(void **state)
 		SMG_ENOSPC, "no space left for its images");
 	expect_reason("(00.1) Error (criu/mount.c:88): mnt: Can't lookup mount=31 for fd=1 path=/home/u/out\n", SMG_EUNSUP,
 		"outside its container");
+	expect_reason("(00.1) Error (criu/sk-inet.c:137): inet: Unsupported proto 262 for socket 16182e\n"
+		      "(00.2) Error (criu/sk-inet.c:139): inet: For Go programs, consider using GODEBUG\n",
+		SMG_EUNSUP, "MPTCP");
+	expect_reason(
+		"(00.1) Error (criu/pipes.c:490): The packetized mode for pipes is not supported yet\n", SMG_EUNSUP, "packets");
+	expect_reason(
+		"(00.1) Error (criu/sk-unix.c:525): unix: Found a closed in-flight socket to 0x14d1dd\n", SMG_ESYS, "accepted");
+	expect_reason("(00.1) Error (criu/mount.c:1): mqueue isn't empty\n", SMG_EUNSUP, "message queue");
 	expect_reason("(00.1) Error (criu/files-ext.c:98): Can't dump file 5 of that type [0] (unknown anon_inode:[bpf-map])\n",
 		SMG_EUNSUP, "of a kind");
 	expect_reason("(00.1) Error (criu/files-ext.c:98): Can't dump file 7 of that type [20000] (unknown /dev/nvidia0)\n",
@@ -473,6 +482,103 @@ static void test_damaged_images_are_refused(void **state)
 	}
 }
 
+/* ---- timers in images ---- */
+
+/* How much of a file a timerfd is: what is left, and the interval. */
+static void put_timer(struct image *files, unsigned left_sec, unsigned left_nsec, unsigned every_nsec)
+{
+	struct image timer = {0}, file = {0}, nothing = {0};
+
+	put_number(&timer, 1, 7);
+	put_message(&timer, 3, &nothing);
+	put_number(&timer, 5, 1);
+	put_number(&timer, 7, left_sec);
+	put_number(&timer, 8, left_nsec);
+	put_number(&timer, 9, 0);
+	put_number(&timer, 10, every_nsec);
+	put_number(&file, 1, 17);
+	put_message(&file, 12, &timer);
+	for (int s = 0; s < 32; s += 8)
+		put(files, (unsigned char)(file.n >> s));
+	memcpy(files->b + files->n, file.b, file.n);
+	files->n += file.n;
+}
+
+static struct image files_image(void)
+{
+	static const unsigned char magic[] = {0x19, 0x43, 0x56, 0x54, 0x38, 0x31, 0x30, 0x56};
+	struct image i = {0};
+
+	memcpy(i.b, magic, 8);
+	i.n = 8;
+	return i;
+}
+
+static void test_timers_that_have_rung_go_on(void **state)
+{
+	struct image before = files_image(), want = files_image(), got;
+	struct smg_err err;
+
+	(void)state;
+	put_timer(&before, 0, 0, 0);	    /* at rest */
+	put_timer(&before, 0, 0, 10000000); /* has rung, and is to ring again */
+	put_timer(&before, 0, 70, 10000000);
+	put_timer(&before, 3, 0, 10000000);
+	put_timer(&want, 0, 0, 0);
+	put_timer(&want, 0, 1, 10000000);
+	put_timer(&want, 0, 70, 10000000);
+	put_timer(&want, 3, 0, 10000000);
+	got = before;
+	assert_int_equal(smg_timers_wake_image("files.img", got.b, got.n, &err), 1);
+	assert_memory_equal(got.b, want.b, want.n);
+	assert_int_equal(smg_timers_wake_image("files.img", got.b, got.n, &err), 0);
+	assert_memory_equal(got.b, want.b, want.n);
+}
+
+static void test_damaged_timers_are_refused(void **state)
+{
+	struct image good = files_image(), other;
+	struct smg_err err;
+
+	(void)state;
+	put_timer(&good, 0, 0, 10000000);
+	for (size_t n = 0; n < good.n; n++) {
+		other = good;
+		if (n == 8)
+			continue; /* an image without files */
+		assert_int_equal(smg_timers_wake_image("files.img", other.b, n, &err), -1);
+		assert_int_equal(err.code, SMG_EPROTO);
+	}
+	for (size_t k = 0; k < good.n; k++) {
+		for (unsigned v = 0; v < 256; v++) {
+			other = good;
+			other.b[k] = (unsigned char)v;
+			smg_timers_wake_image("files.img", other.b, other.n, &err);
+		}
+	}
+}
+
+static void test_timers_in_a_folder(void **state)
+{
+	char dir[] = "/tmp/smg-timers-XXXXXX";
+	struct image i = files_image();
+	SMG_AUTOFREE char *path = NULL, *data = NULL;
+	struct smg_err err;
+	size_t n;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	path = smg_xasprintf("%s/files.img", dir);
+	assert_int_equal(smg_timers_wake(dir, &err), 0); /* no image */
+	put_timer(&i, 0, 0, 10000000);
+	assert_int_equal(smg_write_file(path, i.b, i.n, 0600, NULL), 0);
+	assert_true(smg_timers_wake(dir, &err) >= 0);
+	assert_int_equal(smg_read_file(path, 4096, &data, &n, NULL), 0);
+	assert_int_equal(n, i.n);
+	assert_int_not_equal(memcmp(data, i.b, n), 0);
+	smg_rmtree(dir, NULL);
+}
+
 /* ---- cgroups ---- */
 
 static void test_job_cgroup_without_slurm(void **state)
@@ -558,6 +664,9 @@ int main(void)
 		cmocka_unit_test(test_reason_unknown_or_missing),
 		cmocka_unit_test(test_images_with_more_rights_are_refused),
 		cmocka_unit_test(test_damaged_images_are_refused),
+		cmocka_unit_test(test_timers_that_have_rung_go_on),
+		cmocka_unit_test(test_damaged_timers_are_refused),
+		cmocka_unit_test(test_timers_in_a_folder),
 		cmocka_unit_test(test_job_cgroup_without_slurm),
 		cmocka_unit_test(test_fake_keeps_the_promises),
 	};

@@ -1,0 +1,53 @@
+/* Fields of a protobuf message, one after the other. */
+#include "runtime/protobuf.h"
+
+int smg_proto_number(struct smg_span *s, uint64_t *out)
+{
+	uint64_t v = 0;
+
+	for (int shift = 0; s->p < s->end && shift < 64; shift += 7) {
+		unsigned char c = *s->p++;
+
+		v |= (uint64_t)(c & 0x7f) << shift;
+		if (!(c & 0x80)) {
+			*out = v;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+static int skip(struct smg_span *s, uint64_t n, struct smg_span *data)
+{
+	if (n > (uint64_t)(s->end - s->p))
+		return -1;
+	*data = (struct smg_span){s->p, s->p + n};
+	s->p += n;
+	return 0;
+}
+
+int smg_proto_next(struct smg_span *s, struct smg_field *f)
+{
+	uint64_t key, n;
+
+	if (s->p == s->end)
+		return 0;
+	if (smg_proto_number(s, &key) < 0)
+		return -1;
+	*f = (struct smg_field){.number = (unsigned)(key >> 3), .wire = key & 7, .data = {s->p, s->p}};
+	switch (f->wire) {
+	case 0:
+		if (smg_proto_number(s, &f->value) < 0)
+			return -1;
+		f->data.end = s->p;
+		return 1;
+	case 1:
+		return skip(s, 8, &f->data) < 0 ? -1 : 1;
+	case 2:
+		return smg_proto_number(s, &n) < 0 || skip(s, n, &f->data) < 0 ? -1 : 1;
+	case 5:
+		return skip(s, 4, &f->data) < 0 ? -1 : 1;
+	default:
+		return -1;
+	}
+}
