@@ -105,8 +105,10 @@ static void fill(const slurm_job_info_t *j, struct smg_job *out)
 	out->gid = j->group_id;
 	out->state = state_of(j->job_state);
 	out->completing = j->job_state & JOB_COMPLETING;
-	/* While the former run completes, a requeued job is PENDING|COMPLETING, or still bears the requeue flag. */
-	out->requeuing = (j->job_state & (JOB_REQUEUE | JOB_REQUEUE_HOLD | JOB_REQUEUE_FED)) ||
+	/* While the former run completes, a requeued job is PENDING|COMPLETING, or still bears the requeue flag. That of a hold, as
+	 * Slurm has it after max_batch_requeue (5) requeues, stays on the job until it is released. */
+	out->requeuing = (j->job_state & (JOB_REQUEUE | JOB_REQUEUE_FED)) ||
+			 ((j->job_state & JOB_REQUEUE_HOLD) && out->state != SMG_JOB_PENDING) ||
 			 (out->state == SMG_JOB_PENDING && out->completing);
 	out->held = j->priority == 0;
 	out->held_by_limit = out->held && j->state_reason == WAIT_MAX_REQUEUE;
