@@ -21,6 +21,7 @@
 struct smg_plan {
 	json_t *json; /* owns all the strings below */
 	const char *id, *bundle, *runc_root, *dir, *image, *prefix, *path, *cwd, *cgroup_dir;
+	const char *log; /* name of the log file in the folder that the shim gets; "": none */
 	json_t *command; /* array of strings */
 	json_t *mounts;	 /* array of {source, target, read_only} */
 	bool restore;

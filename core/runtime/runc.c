@@ -137,7 +137,8 @@ static int spawn_shim(const struct smg_real *rt, const struct smg_launch *l, con
 		return -1;
 	if (log_fd < 0)
 		return smg_fail_errno(err, "%s", log);
-	if (smg_spawn_detached(argv, (int[]){sync, l->out_fd, l->err_fd, ns}, 4, log_fd, &shim->pid, err) < 0)
+	if (smg_spawn_detached(argv, (int[]){sync, l->out_fd, l->err_fd, ns, l->log_fd}, l->log_fd > 0 ? 5 : 4, log_fd, &shim->pid, err) <
+		0)
 		return -1;
 	shim->start = smg_proc_start(shim->pid);
 	/* For a cleanup by a daemon that knows nothing else. */

@@ -30,6 +30,7 @@ struct smg_launch {
 	const char *cgroup; /* path of the container's cgroup, as runc's cgroupsPath */
 	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
 	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
+	int log_fd;	    /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */
 	bool restore;	    /* from dir/images instead of starting the command */
 };
 

@@ -832,7 +832,7 @@ static void *serve_client(void *arg)
 	struct client *c = arg;
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	smg_engine_run(c->d->engine, c->server_fd, &c->caller, c->req, null, null);
+	smg_engine_run(c->d->engine, c->server_fd, &c->caller, c->req, (int[3]){null, null, -1});
 	close(null);
 	close(c->server_fd);
 	return NULL;
