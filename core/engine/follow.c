@@ -197,7 +197,7 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 	if (!mark_follow(e, info->id, true))
 		return;
 	f = smg_xcalloc(1, sizeof(*f));
-	*f = (struct follow){e, info->id, info->priority, info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing};
+	*f = (struct follow){e, info->id, mark_former_priority(e, info), info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing};
 	engine_thread(e, follow_main, f);
 }
 
@@ -300,6 +300,7 @@ void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct s
 	struct smg_err err = {0};
 	int saved = 0;
 
+	mark_priority(e, info);
 	l.deadline_us = requeue ? (int64_t)info->end * 1000000 : 0;
 	if (!requeue) /* Slurm is ending the script already, and looks ever more seldom whether it is gone */
 		tell_clients(e, job, true);

@@ -133,11 +133,12 @@ struct wf {
 struct job_mark {
 	struct job_mark *next;
 	uint32_t job;
-	bool ran;      /* `smigrate run` came */
-	bool judging;  /* a thread is finding out what a signal meant */
-	bool epilog;   /* the epilog of this run has been answered */
-	time_t ended;  /* the second in which slurmd began the epilog, or earlier */
-	bool followed; /* a thread waits for it to be PENDING */
+	bool ran;	   /* `smigrate run` came */
+	uint32_t priority; /* when it was last seen running; 0: somebody held it, or not known */
+	bool judging;	   /* a thread is finding out what a signal meant */
+	bool epilog;	   /* the epilog of this run has been answered */
+	time_t ended;	   /* the second in which slurmd began the epilog, or earlier */
+	bool followed;	   /* a thread waits for it to be PENDING */
 };
 
 #define MOVED_MAX 256 /* workflows that left this node of late: whoever looks for one here is sent on */
@@ -341,6 +342,10 @@ void mark_wait_next_second(struct smg_engine *e, uint32_t job);
 /* Sets or clears "followed"; false: it was so already. */
 bool mark_follow(struct smg_engine *e, uint32_t job, bool on);
 void mark_ran(struct smg_engine *e, uint32_t job);
+/* Remembers the priority of a job that runs. */
+void mark_priority(struct smg_engine *e, const struct smg_job *job);
+/* What it had before its requeue; 0: somebody holds it. */
+uint32_t mark_former_priority(struct smg_engine *e, const struct smg_job *job);
 /* In a thread of its own: asks slurmctld what a signal meant, and acts on it. One at a time for a job. */
 void engine_judge(struct smg_engine *e, uint32_t job);
 /* "[smigrate node=N]" into the job's AdminComment, in a thread of its own. */

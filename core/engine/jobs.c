@@ -35,6 +35,28 @@ void mark_ran(struct smg_engine *e, uint32_t job)
 	pthread_mutex_unlock(&e->lock);
 }
 
+void mark_priority(struct smg_engine *e, const struct smg_job *job)
+{
+	if (job->state != SMG_JOB_RUNNING || job->completing || job->requeuing)
+		return;
+	pthread_mutex_lock(&e->lock);
+	mark_get(e, job->id, true)->priority = job->priority;
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* The epilog may be the first to ask, and then Slurm may have held the job already. */
+uint32_t mark_former_priority(struct smg_engine *e, const struct smg_job *job)
+{
+	uint32_t priority;
+
+	if (!job->held_by_limit)
+		return job->priority;
+	pthread_mutex_lock(&e->lock);
+	priority = mark_get(e, job->id, true)->priority;
+	pthread_mutex_unlock(&e->lock);
+	return priority;
+}
+
 bool mark_follow(struct smg_engine *e, uint32_t job, bool on)
 {
 	struct job_mark *m;

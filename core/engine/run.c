@@ -408,6 +408,7 @@ static int visit(struct visit *v, struct smg_err *err)
 		return -1;
 	check_mark(v);
 	mark_ran(v->e, v->job.id);
+	mark_priority(v->e, &v->job);
 	rc = obtain(v, &spec, &wf, &c, &status, err);
 	smg_spec_free(spec);
 	if (rc < 0)
