@@ -4,6 +4,7 @@
 #include "base/config.h"
 #include "base/util.h"
 #include "workflow/compose.h"
+#include "workflow/image.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -298,6 +299,8 @@ static int run_file(const char *file, const struct options *o, struct smg_err *e
 	smg_problems_free(&problems);
 	if (o->strategy >= 0)
 		spec->strategy = (enum smg_strategy)o->strategy;
+	if (smg_image_resolve(spec, err) < 0)
+		return -1;
 	return run_spec(spec, o, err);
 }
 

@@ -71,6 +71,8 @@ static int answer(struct server *s, const struct smg_caller *caller, const json_
 		return smg_fail(err, SMG_EPROTO, "a request without \"op\"");
 	if (!strcmp(op, "status") || !strcmp(op, "show") || !strcmp(op, "history"))
 		return smg_engine_query(s->engine, caller, req, reply, err);
+	if (!strcmp(op, "images"))
+		return smg_engine_images(s->engine, caller, reply);
 	if (!strcmp(op, "plan"))
 		return smg_engine_plan(s->engine, caller, req, reply, err);
 	for (size_t i = 0; i < sizeof(root_ops) / sizeof(root_ops[0]); i++) {

@@ -57,6 +57,8 @@ struct smg_caller {
  */
 void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *caller, const json_t *req, const int fds[3]);
 
+/* "images": the OCI images that are unpacked on this node, the caller's own or, for root, everybody's. */
+int smg_engine_images(struct smg_engine *e, const struct smg_caller *caller, json_t **reply);
 /* "container_note": {id, text}: a shim has something to tell the job's owner. */
 int smg_engine_container_note(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "workflow/spec.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -32,6 +33,7 @@ struct smg_launch {
 	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
 	int log_fd;	    /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */
 	bool restore;	    /* from dir/images instead of starting the command */
+	const char *image_dir; /* the runtime's own: where it has unpacked the service's OCI image; NULL: the image is a folder */
 };
 
 struct smg_shim {
@@ -55,7 +57,7 @@ struct smg_runtime {
 typedef void smg_exit_fn(void *arg, const char *id, int status, const char *reason);
 
 struct smg_runtime_ops {
-	/* Mounts the root file system, writes config.json, starts the shim and returns when the container runs.
+	/* Unpacks the image if it is an OCI image that is not here yet, mounts the root file system, writes config.json, starts the shim and returns when the container runs.
 	 * On error nothing is left but dir. Errors in words a user can act on: the missing image, command or volume source
 	 * (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore the cause from restore.log. */
 	int (*launch)(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err);
@@ -104,6 +106,8 @@ struct smg_runtime_ops {
 	 * number. room_end removes both. */
 	int (*room)(void *ctx, const char *dir, int64_t bytes, struct smg_err *err);
 	int (*room_end)(void *ctx, const char *dir, struct smg_err *err);
+	/* The OCI images that are unpacked here, as smg_images_list; uid -1: all users'. */
+	json_t *(*images)(void *ctx, int64_t uid);
 	/* Unmounts and removes what launch made outside dir. Kills what still runs. Repeatable. */
 	int (*cleanup)(void *ctx, const char *id, struct smg_err *err);
 };
@@ -111,6 +115,8 @@ struct smg_runtime_ops {
 /* The real one. run_dir: bundles and runc's state (tmpfs). Starts one thread. */
 int smg_runtime_open(
 	const char *run_dir, const char *shim_path, smg_exit_fn *on_exit, void *arg, struct smg_runtime *out, struct smg_err *err);
+/* OCI images are unpacked below dir, and at most max bytes of them are kept (runtime/images.h). Without this call there are none. */
+int smg_runtime_keep_images(struct smg_runtime *rt, const char *dir, int64_t max, struct smg_err *err);
 /* Ends the thread and frees; containers and shims live on. For tests and a daemon's orderly end. */
 void smg_runtime_close(struct smg_runtime *rt);
 /* Checks once that runc and CRIU are there and recent enough; the message says what to install. */

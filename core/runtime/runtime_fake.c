@@ -359,6 +359,13 @@ static int fake_room_end(void *ctx, const char *dir, struct smg_err *err)
 	return enter(ctx, "room_end", "", err) < 0 ? -1 : smg_rmtree(dir, err);
 }
 
+static json_t *fake_images(void *ctx, int64_t uid)
+{
+	(void)ctx;
+	(void)uid;
+	return json_array();
+}
+
 static const struct smg_runtime_ops fake_ops = {
 	.launch = fake_launch,
 	.adopt = fake_adopt,
@@ -373,6 +380,7 @@ static const struct smg_runtime_ops fake_ops = {
 	.room_end = fake_room_end,
 	.exec = fake_exec,
 	.kill = fake_kill,
+	.images = fake_images,
 	.cleanup = fake_cleanup,
 };
 

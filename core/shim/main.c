@@ -14,6 +14,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/creds.h"
 #include "runtime/criu_log.h"
+#include "runtime/images.h"
 #include "runtime/netns.h"
 #include "runtime/plan.h"
 #include "runtime/relay.h"
@@ -306,6 +307,9 @@ static int start(struct shim *s, struct smg_err *err)
 
 	if (s->plan.restore && smg_creds_check_images(images, &s->plan.owner, err) < 0)
 		return -1;
+	/* Never closed: the image is in use as long as we are there. */
+	if (*s->plan.image_dir && smg_image_hold(s->plan.image_dir) < 0)
+		return smg_fail(err, SMG_EAGAIN, "the image %s has been dropped a moment ago", s->plan.image);
 	if (make_mounts(s, err) < 0)
 		return -1;
 	if (pipe2(o, O_CLOEXEC) < 0 || pipe2(e, O_CLOEXEC) < 0)

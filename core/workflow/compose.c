@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 #include "workflow/dag.h"
+#include "workflow/image.h"
 
 #include <ctype.h>
 #include <signal.h>
@@ -80,8 +81,8 @@ static void read_service(struct smg_compose *c, const struct smg_node *key, cons
 		return;
 	smg_read_map(c, v, smg_service_keys);
 	if (!smg_get(v, "image"))
-		smg_bad(c, key, "service '%s' has no 'image': the folder with its root file system", shown);
-	if (!smg_get(v, "command"))
+		smg_bad(c, key, "service '%s' has no 'image': the folder with its root file system, or an OCI image", shown);
+	if (!smg_get(v, "command") && !(s->image && smg_image_is_oci(s->image)))
 		smg_bad(c, key, "service '%s' has no 'command': a folder has no default one as a registry's image has", shown);
 }
 

@@ -440,6 +440,13 @@ static int d_room_end(void *ctx, const char *dir, struct smg_err *err)
 	return THROUGH(RT, room_end, dir, err);
 }
 
+static json_t *d_images(void *ctx, int64_t uid)
+{
+	(void)ctx;
+	(void)uid;
+	return json_array();
+}
+
 static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.adopt = d_adopt,
 	.freeze = d_freeze,
@@ -453,6 +460,7 @@ static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.room_end = d_room_end,
 	.exec = d_exec,
 	.kill = d_kill,
+	.images = d_images,
 	.cleanup = d_cleanup};
 
 static int d_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
