@@ -45,6 +45,7 @@ static const struct key {
 	O(SIZE, "LandMax", land_max),
 	I("LandWait", land_wait_s, 1, 3600),
 	I("LandKeep", land_keep_s, 1, 365 * 86400),
+	O(SIZE, "ImageCacheMax", image_cache_max),
 	O(SIZE, "MaxRate", max_rate),
 	O(YES, "Encrypt", encrypt),
 	O(YES, "SkipZeros", skip_zeros),
@@ -67,6 +68,7 @@ static void set_defaults(struct smg_config *c)
 	c->hold_max_s = 30;
 	c->keep_failed_s = 7 * 86400;
 	c->land_max = -1;
+	c->image_cache_max = 20LL << 30;
 	c->land_wait_s = 10;
 	c->land_keep_s = 600;
 	c->skip_zeros = c->dedup = c->compress = true;

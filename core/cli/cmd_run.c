@@ -4,8 +4,10 @@
 #include "base/config.h"
 #include "base/util.h"
 #include "workflow/compose.h"
+#include "workflow/image.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,19 +15,23 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
 #define SCRIPT_TERM_MS 1000 /* for Slurm's SIGTERM to reach the script; under proctrack/cgroup it reaches nobody else */
 #define DAEMON_WAIT_S 60    /* a daemon that is being restarted is waited for */
 
 static void usage(FILE *f)
 {
-	fputs("usage: smigrate run [-q] [--strategy NAME] [FILE]\n\n"
+	fputs("usage: smigrate run [-q] [--strategy NAME] [--log-dir DIR | --no-log] [FILE]\n\n"
 	      "Runs the services of the workflow FILE as their dependencies allow and ends when all have ended. If Slurm\n"
 	      "preempts the job, the services are saved, and this same command, in the job's next run, goes on with them.\n\n"
 	      "FILE: default the one given to `sbatch --migrate`; relative to the folder the job was submitted from.\n"
 	      "  -q, --quiet      only warnings and errors of smigrate's own on stderr\n"
 	      "  --strategy NAME  how the services move, whatever the file says (x-migrate.strategy): stream (the default);\n"
 	      "                   for comparison also pipeline, level and sequential, published ways through disk and tar\n"
+	      "  --log-dir DIR    what SERVICE prints is also appended, as it is, to WORKFLOW-JOB/SERVICE.log in DIR\n"
+	      "                   (default: the working directory)\n"
+	      "  --no-log         no such files\n"
 	      "  -h, --help\n\n"
 	      "Exit status: 0 all services ended well; else that of the first that failed (125: it could not be started).\n"
 	      "2 bad file or no batch job, 75 smigrated does not answer.\n",
@@ -45,10 +51,78 @@ static const char *find_file(int argc, char **argv, char *room, size_t n)
 	return room;
 }
 
+/* ---- the folder for log files ---- */
+
+struct options {
+	int strategy; /* -1: what the file says */
+	bool quiet;
+	const char *log_dir; /* NULL: no log files */
+};
+
+struct logs {
+	char path[8192];
+	int fd;	   /* -1: none */
+	bool made; /* by us */
+};
+
+/* A job whose log files cannot be written is not to fail for that: all lines are in its output, too. */
+static void no_logs(const struct logs *l, const char *why)
+{
+	fprintf(stderr,
+		"smigrate: no log files: %s %s; the job's output has all lines. --log-dir names another folder, --no-log does "
+		"without\n",
+		l->path, why);
+}
+
+/* In a folder that others may write to, say /tmp, somebody may have been there before us. */
+static const char *refuse_folder(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return strerror(errno);
+	if (st.st_uid != geteuid())
+		return "belongs to another user";
+	return faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0 ? strerror(errno) : NULL;
+}
+
+/* By the user's own process, with the user's own rights: the daemon gets the descriptor and no path. */
+static void open_logs(const char *dir, const char *workflow, struct logs *l)
+{
+	const char *job = getenv("SLURM_JOB_ID"), *why;
+
+	l->fd = -1;
+	if (!dir || !job || !*job || job[strspn(job, "0123456789")])
+		return; /* in no job: the daemon says what is wrong */
+	if ((size_t)snprintf(l->path, sizeof(l->path), "%s/%s-%s", dir, workflow, job) >= sizeof(l->path))
+		return no_logs(l, "is too long a path");
+	l->made = mkdir(l->path, 0777) == 0;
+	if (!l->made && errno != EEXIST)
+		return no_logs(l, strerror(errno));
+	l->fd = open(l->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	why = l->fd < 0 ? strerror(errno) : refuse_folder(l->fd);
+	if (!why)
+		return;
+	no_logs(l, why);
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+}
+
+/* refused: nothing has run, and an empty folder would only be in the way. */
+static void close_logs(struct logs *l, bool refused)
+{
+	if (l->fd >= 0)
+		close(l->fd);
+	if (refused && l->made)
+		rmdir(l->path);
+}
+
 /* ---- talking to the daemon ---- */
 
 struct session {
 	const json_t *request;
+	int log_fd;
 	int signals;
 	bool quiet, stop_asked, attached;
 	bool moved;	/* the services are saved: this run of the script is over as soon as Slurm says so */
@@ -59,10 +133,10 @@ struct session {
 static int connect_once(struct session *s, struct smg_err *err)
 {
 	const char *path = getenv("SMIGRATE_SOCKET");
-	int fds[2] = {STDOUT_FILENO, STDERR_FILENO};
+	int fds[3] = {STDOUT_FILENO, STDERR_FILENO, s->log_fd};
 	SMG_AUTOCLOSE int fd = smg_unix_connect(path ? path : SMG_SOCKET, 5000, err);
 
-	if (fd < 0 || smg_msg_send(fd, s->request, fds, 2, err) < 0)
+	if (fd < 0 || smg_msg_send(fd, s->request, fds, s->log_fd < 0 ? 2 : 3, err) < 0)
 		return -1;
 	return smg_steal_fd(&fd);
 }
@@ -198,13 +272,24 @@ static int catch_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* strategy: -1: what the file says. */
-static int run_file(const char *file, int strategy, bool quiet, struct smg_err *err)
+static int run_spec(struct smg_spec *spec, const struct options *o, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *request = json_pack("{s:s,s:o}", "op", "run", "spec", smg_spec_to_json(spec));
+	struct session s = {.quiet = o->quiet, .status = -1, .request = request, .signals = catch_signals()};
+	struct logs logs = {0};
+	int rc;
+
+	open_logs(o->log_dir, spec->name, &logs);
+	s.log_fd = logs.fd;
+	rc = follow(&s, err);
+	close_logs(&logs, rc < 0);
+	return rc < 0 ? -1 : (int)s.status;
+}
+
+static int run_file(const char *file, const struct options *o, struct smg_err *err)
 {
 	SMG_AUTOSPEC struct smg_spec *spec = NULL;
-	SMG_AUTOJSON json_t *request = NULL;
 	struct smg_problems problems = {0};
-	struct session s = {.quiet = quiet, .status = -1};
 
 	if (smg_compose_load(file, &spec, &problems, err) < 0) {
 		smg_problems_print(stderr, file, &problems);
@@ -212,14 +297,11 @@ static int run_file(const char *file, int strategy, bool quiet, struct smg_err *
 		return -1;
 	}
 	smg_problems_free(&problems);
-	if (strategy >= 0)
-		spec->strategy = (enum smg_strategy)strategy;
-	request = json_pack("{s:s,s:o}", "op", "run", "spec", smg_spec_to_json(spec));
-	s.request = request;
-	s.signals = catch_signals();
-	if (follow(&s, err) < 0)
+	if (o->strategy >= 0)
+		spec->strategy = (enum smg_strategy)o->strategy;
+	if (smg_image_resolve(spec, err) < 0)
 		return -1;
-	return (int)s.status;
+	return run_spec(spec, o, err);
 }
 
 static int read_strategy(const char *name)
@@ -234,32 +316,49 @@ static int read_strategy(const char *name)
 	return n;
 }
 
-int cmd_run(int argc, char **argv)
+/* 0: go on; else cmd_run ends with *status. */
+static int read_options(int argc, char **argv, struct options *out, int *status)
 {
 	static const struct option options[] = {{"quiet", no_argument, NULL, 'q'}, {"strategy", required_argument, NULL, 's'},
-		{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	struct smg_err err = {0};
-	int o, status, strategy = -1;
-	bool quiet = false;
-	char room[4096];
-	const char *file;
+		{"log-dir", required_argument, NULL, 'l'}, {"no-log", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0}};
+	int o;
 
+	*status = 2;
 	while ((o = getopt_long(argc, argv, "qh", options, NULL)) != -1) {
 		if (o == 'q') {
-			quiet = true;
+			out->quiet = true;
 		} else if (o == 's') {
-			if ((strategy = read_strategy(optarg)) < 0)
-				return 2;
+			if ((out->strategy = read_strategy(optarg)) < 0)
+				return -1;
+		} else if (o == 'l') {
+			out->log_dir = optarg;
+		} else if (o == 'n') {
+			out->log_dir = NULL;
 		} else {
 			usage(o == 'h' ? stdout : stderr);
-			return o == 'h' ? 0 : 2;
+			*status = o == 'h' ? 0 : 2;
+			return -1;
 		}
 	}
+	return 0;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct options o = {.strategy = -1, .log_dir = "."};
+	struct smg_err err = {0};
+	char room[4096];
+	const char *file;
+	int status;
+
+	if (read_options(argc, argv, &o, &status) < 0)
+		return status;
 	file = find_file(argc, argv, room, sizeof(room));
 	if (!file) {
 		fputs("smigrate: no workflow file: give one, or submit with `sbatch --migrate=FILE`\n", stderr);
 		return 2;
 	}
-	status = run_file(file, strategy, quiet, &err);
+	status = run_file(file, &o, &err);
 	return status < 0 ? cli_fail(&err) : status;
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const struct {
-	const char *name, *help;
+	const char *name, *help; /* help NULL: smigrated runs it, people do not */
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"run", "run a workflow, or resume the saved one (inside a batch script)", cmd_run},
@@ -17,6 +17,8 @@ static const struct {
 	{"status", "workflows that run or are on their way", cmd_status},
 	{"show", "everything about one job, workflow or migration", cmd_show},
 	{"history", "migrations, newest first", cmd_history},
+	{"images", "OCI images that are unpacked on this node", cmd_images},
+	{"unpack-image", NULL, cmd_unpack},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -37,7 +39,8 @@ static void usage(FILE *f)
 {
 	fputs("usage: smigrate COMMAND [OPTION...]\n\n", f);
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
+		if (commands[i].help)
+			fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
 	fputs("\n`smigrate COMMAND --help` tells more. Exit status: 0 well, 1 failed, 2 bad input, 3 not found,\n"
 	      "4 not permitted, 75 try again later; `run` ends with the status of the first service that failed.\n",
 		f);

@@ -109,6 +109,8 @@ static int stop_signals(void)
 
 static int start(const struct smg_config *c, struct smg_engine_env *env, struct smg_err *err)
 {
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", c->state_dir);
+
 	env->config = *c;
 	env->jobs_dir = SMG_JOBS_DIR;
 	env->memory_dir = SMG_RUN_DIR;
@@ -118,7 +120,8 @@ static int start(const struct smg_config *c, struct smg_engine_env *env, struct 
 		return -1;
 	warn_about_site(c, &env->slurm);
 	pthread_mutex_lock(&engine_lock);
-	if (smg_runtime_open(SMG_RUN_DIR, SHIM, on_exit_container, NULL, &env->runtime, err) < 0)
+	if (smg_runtime_open(SMG_RUN_DIR, SHIM, on_exit_container, NULL, &env->runtime, err) < 0 ||
+		smg_runtime_keep_images(&env->runtime, images, c->image_cache_max, err) < 0)
 		return -1;
 	if (smg_engine_open(env, &engine, err) < 0)
 		return -1;

@@ -37,11 +37,12 @@ typedef int job_fn(struct smg_engine *e, const json_t *req, json_t **reply, stru
 static const struct {
 	const char *op;
 	job_fn *fn;
-} job_ops[] = {
+} root_ops[] = {
 	{"job_prolog", smg_engine_job_prolog},
 	{"job_check", smg_engine_job_check},
 	{"job_signal", smg_engine_job_signal},
 	{"job_epilog", smg_engine_job_epilog},
+	{"container_note", smg_engine_container_note},
 };
 
 static int identify(int fd, struct smg_caller *c, struct smg_err *err)
@@ -70,14 +71,16 @@ static int answer(struct server *s, const struct smg_caller *caller, const json_
 		return smg_fail(err, SMG_EPROTO, "a request without \"op\"");
 	if (!strcmp(op, "status") || !strcmp(op, "show") || !strcmp(op, "history"))
 		return smg_engine_query(s->engine, caller, req, reply, err);
+	if (!strcmp(op, "images"))
+		return smg_engine_images(s->engine, caller, reply);
 	if (!strcmp(op, "plan") || !strcmp(op, "obstacles"))
 		return smg_engine_look(s->engine, caller, req, reply, err);
-	for (size_t i = 0; i < sizeof(job_ops) / sizeof(job_ops[0]); i++) {
-		if (strcmp(op, job_ops[i].op))
+	for (size_t i = 0; i < sizeof(root_ops) / sizeof(root_ops[0]); i++) {
+		if (strcmp(op, root_ops[i].op))
 			continue;
 		if (caller->uid != 0)
-			return smg_fail(err, SMG_EPERM, "'%s' is for Slurm's plugin alone", op);
-		return job_ops[i].fn(s->engine, req, reply, err);
+			return smg_fail(err, SMG_EPERM, "'%s' is for root's own programs alone", op);
+		return root_ops[i].fn(s->engine, req, reply, err);
 	}
 	return smg_fail(err, SMG_EINVAL, "this release knows no request '%s'", op);
 }
@@ -94,16 +97,16 @@ static void serve_local(struct server *s, int fd)
 	SMG_AUTOJSON json_t *req = NULL, *reply = NULL;
 	struct smg_caller caller;
 	struct smg_err err = {0};
-	int fds[2] = {-1, -1}, nfds = 0;
+	int fds[3] = {-1, -1, -1}, nfds = 0;
 
-	if (identify(fd, &caller, &err) < 0 || smg_msg_recv(fd, &req, fds, 2, &nfds, REQUEST_MS, &err) < 0) {
+	if (identify(fd, &caller, &err) < 0 || smg_msg_recv(fd, &req, fds, 3, &nfds, REQUEST_MS, &err) < 0) {
 		if (err.code != SMG_ENOENT) /* merely looked whether we are there */
 			refuse(fd, &err);
 	} else if (json_is_string(json_object_get(req, "op")) && !strcmp(json_string_value(json_object_get(req, "op")), "run")) {
-		if (nfds == 2)
-			smg_engine_run(s->engine, fd, &caller, req, fds[0], fds[1]);
+		if (nfds >= 2)
+			smg_engine_run(s->engine, fd, &caller, req, fds);
 		else
-			refuse(fd, &(struct smg_err){SMG_EPROTO, "run comes with two descriptors: stdout and stderr"});
+			refuse(fd, &(struct smg_err){SMG_EPROTO, "run comes with descriptors of stdout and stderr"});
 	} else if (answer(s, &caller, req, &reply, &err) < 0) {
 		refuse(fd, &err);
 	} else {

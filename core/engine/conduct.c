@@ -89,9 +89,9 @@ static void service_ended(struct wf *wf, size_t i, int status, const char *reaso
 	wf_worker(wf, clean_worker, i);
 }
 
-void smg_engine_container_ended(void *arg, const char *id, int status, const char *reason)
+/* Whose container it is: a new reference and the service's number; or NULL. */
+static struct wf *find_container(struct smg_engine *e, const char *id, size_t *service)
 {
-	struct smg_engine *e = arg;
 	struct wf *found = NULL;
 	int i = -1;
 
@@ -105,6 +105,16 @@ void smg_engine_container_ended(void *arg, const char *id, int status, const cha
 		}
 	}
 	pthread_mutex_unlock(&e->lock);
+	*service = (size_t)i;
+	return found;
+}
+
+void smg_engine_container_ended(void *arg, const char *id, int status, const char *reason)
+{
+	struct smg_engine *e = arg;
+	size_t i;
+	struct wf *found = find_container(e, id, &i);
+
 	if (!found)
 		return;
 	pthread_mutex_lock(&found->lock);
@@ -112,10 +122,25 @@ void smg_engine_container_ended(void *arg, const char *id, int status, const cha
 		found->svc[i].ended_early = true;
 		found->svc[i].ended_status = status;
 	} else if (!svc_over(&found->svc[i]) && found->svc[i].state != SMG_SVC_SAVED) {
-		service_ended(found, (size_t)i, status, reason ? reason : "");
+		service_ended(found, i, status, reason ? reason : "");
 	}
 	pthread_mutex_unlock(&found->lock);
 	wf_drop(found);
+}
+
+int smg_engine_container_note(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	size_t i;
+	struct wf *wf = find_container(e, json_str(req, "id"), &i);
+
+	if (!wf)
+		return smg_fail(err, SMG_ENOENT, "no container '%s' is known here", json_str(req, "id"));
+	pthread_mutex_lock(&wf->lock);
+	wf_say(wf, wf->spec->services[i].name, SMG_WARN, "service %s: %s", wf->spec->services[i].name, json_str(req, "text"));
+	pthread_mutex_unlock(&wf->lock);
+	wf_drop(wf);
+	*reply = json_pack("{s:b}", "ok", 1);
+	return 0;
 }
 
 /* A worker is done with a service: what happened meanwhile is taken up now. Under the lock. */
@@ -146,6 +171,7 @@ static void launch_args(struct wf *wf, size_t i, bool restore, char *prefix, siz
 		.prefix = prefix,
 		.out_fd = wf->out_fd,
 		.err_fd = wf->err_fd,
+		.log_fd = wf->log_fd,
 		.restore = restore};
 }
 
@@ -544,6 +570,7 @@ static void finish(struct wf *wf)
 	keep_sweep(wf->e);
 	pthread_mutex_lock(&wf->lock);
 	wf->ended = true;
+	wf_close_output(wf);
 	client_push(wf, json_pack("{s:b,s:I}", "done", 1, "status", (json_int_t)wf->exit_status));
 	smg_info("%s: over (%s), status %lld", wf->id, smg_wf_state_name(wf->state), (long long)wf->exit_status);
 	wf_wake(wf);

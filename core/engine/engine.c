@@ -141,6 +141,16 @@ void smg_engine_close(struct smg_engine *e)
 	free(e);
 }
 
+int smg_engine_images(struct smg_engine *e, const struct smg_caller *caller, json_t **reply)
+{
+	struct smg_runtime *rt = &e->env.runtime;
+	json_t *list = rt->ops->images(rt->ctx, caller->uid == 0 ? -1 : (int64_t)caller->uid);
+
+	*reply = json_pack("{s:{s:s, s:I, s:o}}", "data", "node", e->env.config.node, "max_bytes",
+		(json_int_t)e->env.config.image_cache_max, "images", list);
+	return 0;
+}
+
 int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
 {
 	struct smg_engine *e = arg;

@@ -51,11 +51,16 @@ struct smg_caller {
 
 /*
  * `smigrate run`: starts, resumes or attaches to the workflow of the caller's job, then feeds the connection with messages
- * ({"say", "level"}, ..., {"done": true, "status": N}) until it ends or the connection breaks. out_fd, err_fd: the job's
- * stdout and stderr; the engine keeps copies. Refusals are sent as {"error"}. Returns when the connection is of no more use; does
- * not close it.
+ * ({"say", "level"}, ..., {"done": true, "status": N}) until it ends or the connection breaks. fds: the job's stdout and stderr,
+ * and the folder for the services' log files or -1; the engine keeps copies. Refusals are sent as {"error"}. Returns when the
+ * connection is of no more use; does not close it.
  */
-void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *caller, const json_t *req, int out_fd, int err_fd);
+void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *caller, const json_t *req, const int fds[3]);
+
+/* "images": the OCI images that are unpacked on this node, the caller's own or, for root, everybody's. */
+int smg_engine_images(struct smg_engine *e, const struct smg_caller *caller, json_t **reply);
+/* "container_note": {id, text}: a shim has something to tell the job's owner. */
+int smg_engine_container_note(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* The plugin's words, all from root. epilog returns when the job's services are safe, or stopped, or HoldMax is over. */
 int smg_engine_job_prolog(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);

@@ -112,7 +112,7 @@ struct wf {
 	char *spec_text;
 	struct svc *svc;
 	char *dir, cgroup[512];
-	int out_fd, err_fd;
+	int out_fd, err_fd, log_fd; /* log_fd: the folder for the services' log files, or -1 */
 	struct client *client;
 	enum smg_wf_state state;
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
@@ -180,6 +180,8 @@ struct wf *wf_new(struct smg_engine *e, uint32_t job, struct smg_spec *spec, str
 struct wf *wf_from_items(struct smg_engine *e, const json_t *items, struct smg_err *err);
 void wf_hold(struct wf *wf);
 void wf_drop(struct wf *wf);
+/* Nothing is started with them until somebody is attached again: whoever reads the other end is to see its end. */
+void wf_close_output(struct wf *wf);
 bool wf_enlist(struct wf *wf); /* into the engine's list, which holds a reference; false: one of this id is there already */
 void wf_delist(struct wf *wf);
 struct wf *wf_find(struct smg_engine *e, const char *id);			       /* a new reference or NULL */

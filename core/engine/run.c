@@ -17,7 +17,7 @@ struct visit {
 	int conn;
 	const struct smg_caller *caller;
 	const json_t *req;
-	int out_fd, err_fd;
+	int out_fd, err_fd, log_fd; /* log_fd: -1: no log files are wanted */
 	struct smg_job job;
 	bool said_waiting;
 	int64_t began; /* steady clock */
@@ -78,10 +78,10 @@ static void adopt_caller(struct visit *v, struct wf *wf)
 	o->client = v->caller->pid;
 	o->client_start = smg_proc_start(v->caller->pid);
 	snprintf(wf->user, sizeof(wf->user), "%s", v->job.user);
-	smg_close_p(&wf->out_fd);
-	smg_close_p(&wf->err_fd);
+	wf_close_output(wf);
 	wf->out_fd = fcntl(v->out_fd, F_DUPFD_CLOEXEC, 3);
 	wf->err_fd = fcntl(v->err_fd, F_DUPFD_CLOEXEC, 3);
+	wf->log_fd = v->log_fd < 0 ? -1 : fcntl(v->log_fd, F_DUPFD_CLOEXEC, 3);
 	if (smg_job_cgroup(v->caller->pid, wf->job, wf->cgroup, sizeof(wf->cgroup), NULL) < 0)
 		snprintf(wf->cgroup, sizeof(wf->cgroup), "/smigrate/job_%u", wf->job);
 }
@@ -425,10 +425,16 @@ static int visit(struct visit *v, struct smg_err *err)
 	return 0;
 }
 
-void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *caller, const json_t *req, int out_fd, int err_fd)
+void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *caller, const json_t *req, const int fds[3])
 {
-	struct visit v = {
-		.e = e, .conn = conn, .caller = caller, .req = req, .out_fd = out_fd, .err_fd = err_fd, .began = smg_steady_us()};
+	struct visit v = {.e = e,
+		.conn = conn,
+		.caller = caller,
+		.req = req,
+		.out_fd = fds[0],
+		.err_fd = fds[1],
+		.log_fd = fds[2],
+		.began = smg_steady_us()};
 	struct smg_err err = {0};
 
 	if (visit(&v, &err) < 0) {

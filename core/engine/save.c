@@ -427,6 +427,7 @@ static void save_over(struct wf *wf)
 				       : ", on the disk of ",
 		there ? wf->target.node : "");
 	stream_close(wf);
+	wf_close_output(wf);
 	client_push(wf, json_pack("{s:b}", "moved", 1));
 	wf_wake(wf);
 }

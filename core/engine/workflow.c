@@ -36,7 +36,7 @@ struct wf *wf_new(struct smg_engine *e, uint32_t job, struct smg_spec *spec, str
 	wf->job = job;
 	wf->spec = spec;
 	wf->spec_text = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
-	wf->out_fd = wf->err_fd = -1;
+	wf->out_fd = wf->err_fd = wf->log_fd = -1;
 	wf->sources = json_array();
 	wf->exit_status = -1;
 	wf->state = SMG_WF_RUNNING;
@@ -54,14 +54,21 @@ struct wf *wf_new(struct smg_engine *e, uint32_t job, struct smg_spec *spec, str
 	return wf;
 }
 
+void wf_close_output(struct wf *wf)
+{
+	smg_close_p(&wf->out_fd);
+	smg_close_p(&wf->err_fd);
+	smg_close_p(&wf->log_fd);
+	wf->out_fd = wf->err_fd = wf->log_fd = -1;
+}
+
 static void wf_free(struct wf *wf)
 {
 	for (size_t i = 0; i < wf->spec->n; i++) {
 		free(wf->svc[i].id);
 		free(wf->svc[i].dir);
 	}
-	smg_close_p(&wf->out_fd);
-	smg_close_p(&wf->err_fd);
+	wf_close_output(wf);
 	json_decref(wf->sources);
 	free(wf->restore_order);
 	free(wf->svc);

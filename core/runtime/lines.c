@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@ void smg_lines_init(struct smg_lines *l, const char *prefix)
 	*l = (struct smg_lines){0};
 	l->prefix = smg_xstrdup(prefix);
 	l->prefix_len = strlen(prefix);
-	l->cap = SMG_LINE_MAX;
+	l->cap = 2 * SMG_LINE_MAX;
 	l->buf = smg_xcalloc(l->cap, 1);
 }
 
@@ -24,13 +25,23 @@ void smg_lines_clear(struct smg_lines *l)
 	*l = (struct smg_lines){0};
 }
 
+/* Both readers have what lies before it. */
+static size_t used(const struct smg_lines *l)
+{
+	return l->start < l->logged ? l->start : l->logged;
+}
+
 size_t smg_lines_room(struct smg_lines *l, char **where)
 {
-	/* A chunk that is half written keeps its place: it moves down once it is out. */
-	if (l->start > 0 && (l->start == l->end || l->end == l->cap)) {
-		memmove(l->buf, l->buf + l->start, l->end - l->start);
-		l->end -= l->start;
-		l->start = 0;
+	size_t n = used(l);
+
+	/* Moving less than half would be done again for every few bytes that a slow reader takes; the half that stays holds a
+	 * whole piece, so that reader always has something to take. */
+	if (n > 0 && (n == l->end || (l->end == l->cap && n >= l->cap / 2))) {
+		memmove(l->buf, l->buf + n, l->end - n);
+		l->start -= n;
+		l->logged -= n;
+		l->end -= n;
 	}
 	*where = l->buf + l->end;
 	return l->cap - l->end;
@@ -49,106 +60,174 @@ void smg_lines_grow(struct smg_lines *l, size_t n)
 	l->buf = smg_xrealloc(l->buf, l->cap, 1);
 }
 
-static bool choose_chunk(struct smg_lines *l, bool last)
+struct piece {
+	size_t head, body; /* bytes of prefix and of the stream */
+	bool close;	   /* it gets a newline that the stream did not have */
+};
+
+static size_t length(const struct piece *p)
 {
-	size_t have = l->end - l->start;
+	return p->head + p->body + p->close;
+}
+
+/* The piece that begins at `at`; false: it is not complete yet. More bytes behind it never change a piece. */
+static bool piece_at(const struct smg_lines *l, size_t at, bool middle, bool last, struct piece *p)
+{
+	size_t have = l->end - at, look = have < SMG_LINE_MAX ? have : SMG_LINE_MAX;
 	const char *nl;
 
 	if (have == 0)
 		return false;
-	nl = memchr(l->buf + l->start, '\n', have);
-	if (nl)
-		l->chunk = (size_t)(nl - (l->buf + l->start)) + 1;
-	else if (have >= SMG_LINE_MAX || last)
-		l->chunk = have;
-	else
+	nl = memchr(l->buf + at, '\n', look);
+	if (!nl && have < SMG_LINE_MAX && !last)
 		return false;
-	l->close_line = last && !nl;
-	l->done = 0;
+	*p = (struct piece){.head = middle ? 0 : l->prefix_len, .body = nl ? (size_t)(nl - (l->buf + at)) + 1 : look};
+	p->close = !nl && last && look == have;
 	return true;
 }
 
-static size_t head_len(const struct smg_lines *l)
+static bool goes_on(const struct smg_lines *l, size_t at, const struct piece *p)
 {
-	return l->middle ? 0 : l->prefix_len;
+	return l->buf[at + p->body - 1] != '\n' && !p->close;
 }
 
-int smg_lines_next(struct smg_lines *l, bool last, struct iovec v[3])
+static int add(struct iovec *v, int n, const char *data, size_t len, size_t *skip)
 {
-	size_t head = head_len(l), skip;
-	int n = 0;
+	size_t over = *skip < len ? *skip : len;
 
-	if (l->chunk == 0 && !choose_chunk(l, last))
-		return 0;
-	skip = l->done;
-	if (skip < head) {
-		v[n++] = (struct iovec){l->prefix + skip, head - skip};
-		skip = 0;
-	} else {
-		skip -= head;
+	*skip -= over;
+	if (over == len)
+		return n;
+	v[n] = (struct iovec){(char *)data + over, len - over};
+	return n + 1;
+}
+
+static int trim(struct iovec *v, int n, size_t max)
+{
+	for (int i = 0; i < n; i++) {
+		if (v[i].iov_len >= max) {
+			v[i].iov_len = max;
+			return i + 1;
+		}
+		max -= v[i].iov_len;
 	}
-	if (skip < l->chunk) {
-		v[n++] = (struct iovec){l->buf + l->start + skip, l->chunk - skip};
-		skip = 0;
-	} else {
-		skip -= l->chunk;
-	}
-	if (l->close_line && skip == 0)
-		v[n++] = (struct iovec){newline, 1};
 	return n;
 }
 
-static void chunk_done(struct smg_lines *l)
+int smg_lines_next(const struct smg_lines *l, bool last, size_t max, struct iovec *v, int n_v)
 {
-	l->middle = l->buf[l->start + l->chunk - 1] != '\n' && !l->close_line;
-	l->start += l->chunk;
-	l->chunk = l->done = 0;
-	l->close_line = false;
+	size_t at = l->start, skip = l->done, total = 0;
+	bool middle = l->middle;
+	struct piece p;
+	int n = 0;
+
+	while (n + 3 <= n_v && piece_at(l, at, middle, last, &p)) {
+		size_t more = length(&p) - skip;
+
+		if (n > 0 && total + more > max)
+			break;
+		n = add(v, n, l->prefix, p.head, &skip);
+		n = add(v, n, l->buf + at, p.body, &skip);
+		n = add(v, n, newline, p.close, &skip);
+		total += more;
+		middle = goes_on(l, at, &p);
+		at += p.body;
+	}
+	return total > max ? trim(v, n, max) : n;
 }
 
-void smg_lines_wrote(struct smg_lines *l, size_t n)
+void smg_lines_wrote(struct smg_lines *l, bool last, size_t n)
 {
+	struct piece p;
+
 	l->done += n;
-	if (l->done >= head_len(l) + l->chunk + l->close_line)
-		chunk_done(l);
+	while (piece_at(l, l->start, l->middle, last, &p) && l->done >= length(&p)) {
+		l->done -= length(&p);
+		l->middle = goes_on(l, l->start, &p);
+		l->start += p.body;
+	}
 }
 
 void smg_lines_drop(struct smg_lines *l)
 {
-	if (l->chunk)
-		chunk_done(l);
+	if (l->start == l->end)
+		return;
+	l->middle = l->buf[l->end - 1] != '\n';
+	l->start = l->end;
+	l->done = 0;
 }
 
+size_t smg_lines_to_log(const struct smg_lines *l, const char **data)
+{
+	*data = l->buf + l->logged;
+	return l->end - l->logged;
+}
+
+void smg_lines_logged(struct smg_lines *l, size_t n)
+{
+	l->logged += n;
+}
+
+/*
+ * "L" or "M" (the prefix is out) and the bytes, as former releases wrote it; or, where that does not tell all,
+ * "E<in the middle> <bytes written of the prefix> <bytes before, for the log alone> <bytes not logged>\n" and the bytes.
+ */
 size_t smg_lines_save(const struct smg_lines *l, char **out)
 {
-	size_t head = head_len(l), start = l->start;
-	bool middle = l->middle;
-	char *data;
+	size_t head = l->middle ? 0 : l->prefix_len, start = l->start, from, part = l->done < head ? l->done : 0;
+	size_t body = l->done > head ? l->done - head : 0;
+	bool middle = l->middle || (head > 0 && l->done >= head);
+	char mark[128];
+	int n;
 
-	if (l->chunk && l->done >= head) {
-		size_t body = l->done - head > l->chunk ? l->chunk : l->done - head;
+	start += body;
+	if (body > 0)
+		middle = l->buf[start - 1] != '\n';
+	from = start < l->logged ? start : l->logged;
+	if (part == 0 && l->logged == l->end)
+		n = snprintf(mark, sizeof(mark), "%c", middle ? 'M' : 'L');
+	else
+		n = snprintf(mark, sizeof(mark), "E%d %zu %zu %zu\n", middle, part, start - from, l->end - l->logged);
+	*out = smg_xcalloc((size_t)n + l->end - from + 1, 1);
+	memcpy(*out, mark, (size_t)n);
+	memcpy(*out + n, l->buf + from, l->end - from);
+	return (size_t)n + l->end - from;
+}
 
-		start += body;
-		if (body > 0)
-			middle = l->buf[start - 1] != '\n';
-		else
-			middle = middle || head > 0;
-	}
-	data = smg_xcalloc(l->end - start + 1, 1);
-	data[0] = middle ? 'M' : 'L';
-	memcpy(data + 1, l->buf + start, l->end - start);
-	*out = data;
-	return l->end - start + 1;
+static bool read_mark(const struct smg_lines *l, const char *data, size_t len, size_t *n, size_t v[4])
+{
+	char mark[128];
+	const char *nl;
+
+	if (len == 0 || len > SMG_LINES_SAVED_MAX)
+		return false;
+	*n = 1;
+	if (data[0] == 'L' || data[0] == 'M')
+		return v[0] = data[0] == 'M', true;
+	nl = memchr(data, '\n', len < sizeof(mark) ? len : sizeof(mark));
+	if (data[0] != 'E' || !nl)
+		return false;
+	*n = (size_t)(nl - data) + 1;
+	snprintf(mark, sizeof(mark), "%.*s", (int)(nl - data), data);
+	if (sscanf(mark, "E%zu %zu %zu %zu", &v[0], &v[1], &v[2], &v[3]) != 4)
+		return false;
+	return v[0] <= 1 && v[1] <= (v[0] ? 0 : l->prefix_len) && v[2] <= len - *n && v[3] <= len - *n;
 }
 
 int smg_lines_load(struct smg_lines *l, const char *data, size_t len, struct smg_err *err)
 {
-	if (len == 0 || len > SMG_LINES_SAVED_MAX || (data[0] != 'L' && data[0] != 'M'))
+	size_t v[4] = {0}, n;
+
+	if (!read_mark(l, data, len, &n, v))
 		return smg_fail(err, SMG_EPROTO, "the saved rest of a line is damaged");
-	l->middle = data[0] == 'M';
-	l->start = l->end = 0;
-	smg_lines_grow(l, len - 1);
-	memcpy(l->buf, data + 1, len - 1);
-	l->end = len - 1;
+	len -= n;
+	l->end = 0;
+	smg_lines_grow(l, len);
+	memcpy(l->buf, data + n, len);
+	l->end = len;
+	l->start = v[2];
+	l->logged = len - v[3];
+	l->middle = v[0];
+	l->done = v[1];
 	return 0;
 }

@@ -21,9 +21,12 @@
 struct smg_plan {
 	json_t *json; /* owns all the strings below */
 	const char *id, *bundle, *runc_root, *dir, *image, *prefix, *path, *cwd, *cgroup_dir;
-	json_t *command; /* array of strings */
-	json_t *mounts;	 /* array of {source, target, read_only, ours: a volume, which root opens} */
-	json_t *tmpfs;	 /* array of targets, for who asks what lies in a mount; NULL: from a daemon that made none */
+	const char *log; /* name of the log file in the folder that the shim gets; "": none */
+	const char *
+		image_dir; /* of the unpacked OCI image, root's own with rootfs/ in it; "": image is a folder that the user names */
+	json_t *command;   /* array of strings */
+	json_t *mounts;	   /* array of {source, target, read_only, ours: a volume, which root opens} */
+	json_t *tmpfs;	   /* array of targets, for who asks what lies in a mount; NULL: from a daemon that made none */
 	bool restore, networked;
 	struct smg_net net;
 	struct smg_owner owner;

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "runtime/containers.h"
+#include "runtime/images.h"
 #include "runtime/runtime.h"
 
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 struct smg_real {
 	char *run_dir, *runc_root, *shim_path;
 	struct smg_containers table;
+	struct smg_images *images; /* NULL: none are kept */
 };
 
 char *smg_real_bundle(const struct smg_real *rt, const char *id);

@@ -4,16 +4,15 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "runtime/oci.h"
+#include "runtime/user.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,31 +29,6 @@ int smg_rootfs_private(struct smg_err *err)
 	/* Slave, not private: else a file system that the operator unmounts would stay in use for as long as we run. */
 	if (unshare(CLONE_NEWNS) < 0 || syscall(SYS_mount, "none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return smg_fail_errno(err, "cannot make a mount namespace");
-	return 0;
-}
-
-/*
- * From here to become_root file accesses are the user's. setfsuid takes the CAP_DAC_* and their like away and leaves
- * CAP_SYS_ADMIN, which open_tree needs; and the user can neither signal nor trace us, as after setuid he could.
- */
-static int become_user(const struct smg_owner *o, struct smg_err *err)
-{
-	if (setgroups((size_t)o->n_groups, o->groups) < 0)
-		return smg_fail_errno(err, "cannot take the groups of uid %u", o->uid);
-	setfsgid(o->gid);
-	setfsuid(o->uid);
-	/* They report no errors: ask. */
-	if ((uid_t)setfsuid((uid_t)-1) != o->uid || (gid_t)setfsgid((gid_t)-1) != o->gid)
-		return smg_fail(err, SMG_ESYS, "cannot take the rights of uid %u", o->uid);
-	return 0;
-}
-
-static int become_root(struct smg_err *err)
-{
-	setfsuid(0);
-	setfsgid(0);
-	if (setgroups(0, NULL) < 0 || setfsuid((uid_t)-1) != 0)
-		return smg_fail_errno(err, "cannot take back the rights of root");
 	return 0;
 }
 
@@ -171,7 +145,8 @@ static int open_all(const struct smg_plan *p, struct trees *t, struct smg_err *e
 	const json_t *m;
 	size_t i;
 
-	t->image = open_source("the image", p->image, true, &p->owner, err);
+	if (t->image < 0)
+		t->image = open_source("the image", p->image, true, &p->owner, err);
 	if (t->image < 0)
 		return -1;
 	json_array_foreach(p->mounts, i, m)
@@ -186,6 +161,16 @@ static int open_all(const struct smg_plan *p, struct trees *t, struct smg_err *e
 	return 0;
 }
 
+/* As root, for nobody else reaches it; the last part is the user's, and is not to lead out of its place. */
+static int open_unpacked(const struct smg_plan *p, struct smg_err *err)
+{
+	SMG_AUTOCLOSE int dir = open(p->image_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	SMG_AUTOCLOSE int fd = open_how(dir, "rootfs", O_PATH | O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	int tree = fd < 0 ? -1 : (int)syscall(SYS_open_tree, fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return tree < 0 ? smg_fail_errno(err, "the unpacked image %s in %s", p->image, p->image_dir) : tree;
+}
+
 /* Goes to the user's mount namespace, opens everything as the user, and comes back. */
 static int open_as_user(const struct smg_plan *p, int client_ns, struct trees *t, struct smg_err *err)
 {
@@ -196,10 +181,10 @@ static int open_as_user(const struct smg_plan *p, int client_ns, struct trees *t
 		return smg_fail_errno(err, "/proc/self/ns/mnt");
 	if (client_ns >= 0 && setns(client_ns, CLONE_NEWNS) < 0)
 		return smg_fail_errno(err, "cannot enter the mount namespace of the job");
-	rc = become_user(&p->owner, err);
+	rc = smg_user_begin(&p->owner, err);
 	if (rc == 0)
 		rc = open_all(p, t, err);
-	if (become_root(err) < 0)
+	if (smg_user_end(err) < 0)
 		rc = -1;
 	if (client_ns >= 0 && setns(home, CLONE_NEWNS) < 0)
 		rc = smg_fail_errno(err, "cannot come back from the mount namespace of the job");
@@ -331,6 +316,8 @@ int smg_rootfs_mount(const struct smg_plan *p, int client_ns, json_t *config, st
 	for (size_t i = 0; i < n; i++)
 		t.volumes[i] = -1;
 	rc = open_ours(p, &t, err);
+	if (rc == 0 && *p->image_dir && (t.image = open_unpacked(p, err)) < 0)
+		rc = -1;
 	if (rc == 0)
 		rc = open_as_user(p, client_ns, &t, err);
 	if (rc == 0)
@@ -426,8 +413,8 @@ int smg_rootfs_check_command(const struct smg_plan *p, struct smg_err *err)
 
 	if (root < 0)
 		return smg_fail_errno(err, "%s", rootfs);
-	rc = become_user(&p->owner, err);
+	rc = smg_user_begin(&p->owner, err);
 	if (rc == 0)
 		rc = check_all(p, root, err);
-	return become_root(err) < 0 ? -1 : rc;
+	return smg_user_end(err) < 0 ? -1 : rc;
 }

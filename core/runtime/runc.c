@@ -9,6 +9,7 @@
 #include "runtime/oci.h"
 #include "runtime/plan.h"
 #include "runtime/rlimits.h"
+#include "workflow/image.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -167,7 +168,8 @@ static int spawn_shim(const struct smg_real *rt, const struct smg_launch *l, con
 		return -1;
 	if (log_fd < 0)
 		return smg_fail_errno(err, "%s", log);
-	if (smg_spawn_detached(argv, (int[]){sync, l->out_fd, l->err_fd, ns}, 4, log_fd, &shim->pid, err) < 0)
+	if (smg_spawn_detached(
+		    argv, (int[]){sync, l->out_fd, l->err_fd, ns, l->log_fd}, l->log_fd > 0 ? 5 : 4, log_fd, &shim->pid, err) < 0)
 		return -1;
 	shim->start = smg_proc_start(shim->pid);
 	/* For a cleanup by a daemon that knows nothing else. */
@@ -190,16 +192,13 @@ static int start_shim(
 	return text ? understand(text, shim, err) : -1;
 }
 
-static int launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
+static int launch_from(struct smg_real *rt, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
 {
-	struct smg_real *rt = ctx;
 	SMG_AUTOFREE char *bundle = smg_real_bundle(rt, l->id);
 	struct smg_container *c;
 	struct smg_shim shim = {0};
 	char cgroup_dir[4096] = "";
 
-	if (!good_id(l->id))
-		return smg_fail(err, SMG_EINVAL, "'%.64s' is no name for a container", l->id);
 	c = smg_containers_get(&rt->table, l->id, NULL);
 	if (c) {
 		smg_containers_put(&rt->table, c);
@@ -228,6 +227,32 @@ static int launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, s
 	}
 	*out = shim;
 	return 0;
+}
+
+static int launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
+{
+	struct smg_real *rt = ctx;
+	struct smg_launch with = *l;
+	SMG_AUTOFREE char *dir = NULL;
+	SMG_AUTOCLOSE int hold = -1; /* until the shim has its own */
+
+	if (!good_id(l->id))
+		return smg_fail(err, SMG_EINVAL, "'%.64s' is no name for a container", l->id);
+	if (smg_image_is_oci(l->service->image)) {
+		if (!rt->images)
+			return smg_fail(err, SMG_EUNSUP, "OCI images are not unpacked here");
+		if (smg_images_get(rt->images, l->service->image, l->owner, &dir, &hold, err) < 0)
+			return -1;
+	}
+	with.image_dir = dir;
+	return launch_from(rt, &with, out, err);
+}
+
+static json_t *list_images(void *ctx, int64_t uid)
+{
+	struct smg_real *rt = ctx;
+
+	return rt->images ? smg_images_list(rt->images, uid) : json_array();
 }
 
 static int shim_lost(const char *id, const char *bundle, const char *cgroup_dir, int *status, struct smg_err *err)
@@ -511,6 +536,7 @@ static const struct smg_runtime_ops ops = {
 	.net_down = smg_real_net_down,
 	.exec = exec_in,
 	.kill = kill_container,
+	.images = list_images,
 	.cleanup = cleanup,
 };
 
@@ -535,6 +561,13 @@ int smg_runtime_open(
 	return 0;
 }
 
+int smg_runtime_keep_images(struct smg_runtime *r, const char *dir, int64_t max, struct smg_err *err)
+{
+	struct smg_real *rt = r->ctx;
+
+	return smg_images_open(dir, max, &rt->images, err);
+}
+
 void smg_runtime_close(struct smg_runtime *r)
 {
 	struct smg_real *rt = r->ctx;
@@ -542,6 +575,7 @@ void smg_runtime_close(struct smg_runtime *r)
 	if (!rt || r->ops != &ops)
 		return;
 	smg_containers_stop(&rt->table);
+	smg_images_close(rt->images);
 	free(rt->run_dir);
 	free(rt->shim_path);
 	free(rt->runc_root);

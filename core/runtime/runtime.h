@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "workflow/spec.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -44,6 +45,8 @@ struct smg_launch {
 	char *unmet;	     /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
 	size_t unmet_size;
 	const struct smg_net *net; /* where network is SMG_NET_BRIDGE; it is up */
+	int log_fd;		   /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */
+	const char *image_dir; /* the runtime's own: where it has unpacked the service's OCI image; NULL: the image is a folder */
 };
 
 struct smg_shim {
@@ -70,9 +73,10 @@ typedef void smg_exit_fn(void *arg, const char *id, int status, const char *reas
 typedef void smg_obstacle_fn(void *arg, bool fatal, const char *text);
 
 struct smg_runtime_ops {
-	/* Mounts the root file system, writes config.json, starts the shim and returns when the container runs.
-	 * On error nothing is left but dir. Errors in words a user can act on: the missing image, command or volume source
-	 * or a ulimit above the job's own (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore the cause from restore.log. */
+	/* Unpacks the image if it is an OCI image that is not here yet, mounts the root file system, writes config.json, starts the
+	 * shim and returns when the container runs. On error nothing is left but dir. Errors in words a user can act on: the
+	 * missing image, command or volume source or a ulimit above the job's own (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore
+	 * the cause from restore.log. */
 	int (*launch)(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err);
 	/* After a restart of the daemon: watch again. shim->pid 0: launched by a daemon that died before launch returned; it is
 	 * waited for until it is up or has failed, and *shim is filled in. SMG_ENOENT: the shim is gone, or it never came up:
@@ -131,6 +135,8 @@ struct smg_runtime_ops {
 	int (*net_hold)(void *ctx, const char *name, bool held, struct smg_err *err);
 	/* Removes it; repeatable. */
 	int (*net_down)(void *ctx, const char *name, struct smg_err *err);
+	/* The OCI images that are unpacked here, as smg_images_list; uid -1: all users'. */
+	json_t *(*images)(void *ctx, int64_t uid);
 	/* Unmounts and removes what launch made outside dir. Kills what still runs. Repeatable. */
 	int (*cleanup)(void *ctx, const char *id, struct smg_err *err);
 };
@@ -138,6 +144,9 @@ struct smg_runtime_ops {
 /* The real one. run_dir: bundles and runc's state (tmpfs). Starts one thread. */
 int smg_runtime_open(
 	const char *run_dir, const char *shim_path, smg_exit_fn *on_exit, void *arg, struct smg_runtime *out, struct smg_err *err);
+/* OCI images are unpacked below dir, and at most max bytes of them are kept (runtime/images.h). Without this call there are none.
+ */
+int smg_runtime_keep_images(struct smg_runtime *rt, const char *dir, int64_t max, struct smg_err *err);
 /* Ends the thread and frees; containers and shims live on. For tests and a daemon's orderly end. */
 void smg_runtime_close(struct smg_runtime *rt);
 /* Checks once that runc and CRIU are there and recent enough; the message says what to install. */

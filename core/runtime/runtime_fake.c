@@ -387,6 +387,13 @@ static int fake_net_down(void *ctx, const char *name, struct smg_err *err)
 	return enter(ctx, "net_down", name, err);
 }
 
+static json_t *fake_images(void *ctx, int64_t uid)
+{
+	(void)ctx;
+	(void)uid;
+	return json_array();
+}
+
 static const struct smg_runtime_ops fake_ops = {
 	.launch = fake_launch,
 	.adopt = fake_adopt,
@@ -405,6 +412,7 @@ static const struct smg_runtime_ops fake_ops = {
 	.net_down = fake_net_down,
 	.exec = fake_exec,
 	.kill = fake_kill,
+	.images = fake_images,
 	.cleanup = fake_cleanup,
 };
 

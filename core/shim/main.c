@@ -2,23 +2,26 @@
  * smigrate-shim BUNDLE: one container's keeper, so that the daemon may be restarted or die without touching containers.
  *
  * Descriptors (smg_spawn_detached gives them): 3 where to say how the start went, 4 and 5 the job's stdout and stderr,
- * 6 the mount namespace of the job's `smigrate run`. It makes the container's mounts in a mount namespace of its own, has
- * runc start or restore the container, becomes the parent of its first process, carries its output, and leaves its exit
- * status in BUNDLE/exit once all output is written. If BUNDLE/dumping is there when the first process is killed, that was a
- * checkpoint: output that is not written is kept for the restore.
+ * 6 the mount namespace of the job's `smigrate run`, 7 the folder for its log file, if the plan names one. It makes the container's
+ * mounts in a mount namespace of its own, has runc start or restore the container, becomes the parent of its first process, carries
+ * its output, and leaves its exit status in BUNDLE/exit once all output is written. If BUNDLE/dumping is there when the first
+ * process is killed, that was a checkpoint: output that is not written is kept for the restore.
  */
+#include "base/config.h"
 #include "base/log.h"
 #include "base/net.h"
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/creds.h"
 #include "runtime/criu_log.h"
+#include "runtime/images.h"
 #include "runtime/netns.h"
 #include "runtime/plan.h"
 #include "runtime/relay.h"
 #include "runtime/rootfs.h"
 #include "runtime/timers.h"
 #include "runtime/tmpfs.h"
+#include "runtime/user.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -30,12 +33,18 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FD_SYNC = 3, FD_OUT, FD_ERR, FD_CLIENT_NS };
+enum { FD_SYNC = 3, FD_OUT, FD_ERR, FD_CLIENT_NS, FD_LOG_DIR };
 
 #define LINGER_MS 2000 /* for output that somebody outside holds open, and at a checkpoint for a job's reader who is slow */
+/* A reader who has gone may have been ended with the job's script, as at every move: its container is saved soon. If it still runs
+ * after this time, nobody will read. */
+#define READER_GONE_MS 10000
+#define TELL_MS 1000 /* the daemon is asked to pass a word on; between two tries, too */
+#define NOTES_MAX 16
 
 extern char **environ;
 
@@ -47,7 +56,10 @@ struct shim {
 	int status; /* of init, once it is reaped: as wait gives it */
 	bool reaped;
 	bool dumped;
-	int64_t linger; /* steady clock: how long output is waited for after the end */
+	int64_t linger;	 /* steady clock: how long output is waited for after the end */
+	int64_t gone_at; /* steady clock: since when a reader has gone, and the container run; 0: none has */
+	char **notes;	 /* words for the job's owner that the daemon has not taken yet */
+	int64_t tell_at; /* steady clock: not before */
 };
 
 static void tell(json_t *msg)
@@ -220,6 +232,74 @@ static int start_container(struct shim *s, const int in[2], const int pipes[2], 
 	return read_init(s, err);
 }
 
+static void note(void *arg, const char *text)
+{
+	struct shim *s = arg;
+
+	if (smg_strv_len(s->notes) < NOTES_MAX)
+		smg_strv_add(&s->notes, text);
+}
+
+/* The daemon may be away: then later, and in the end not at all; what the shim wrote to its own log stays. */
+static void tell_notes(struct shim *s)
+{
+	while (s->notes && *s->notes && smg_steady_us() >= s->tell_at) {
+		SMG_AUTOJSON json_t *req =
+			json_pack("{s:s, s:s, s:s}", "op", "container_note", "id", s->plan.id, "text", s->notes[0]);
+		SMG_AUTOJSON json_t *reply = NULL;
+		struct smg_err err = {0};
+
+		if (smg_call(SMG_SOCKET, req, TELL_MS, &reply, &err) < 0 && err.code == SMG_EAGAIN) {
+			s->tell_at = smg_steady_us() + TELL_MS * 1000;
+			return;
+		}
+		free(s->notes[0]);
+		memmove(s->notes, s->notes + 1, smg_strv_len(s->notes + 1) * sizeof(char *) + sizeof(char *));
+	}
+}
+
+/* With the rights that the folder's owner chose for it: his umask is not ours. */
+static int create_log(const struct shim *s)
+{
+	struct stat st;
+	mode_t mask;
+	int fd;
+
+	if (fstat(FD_LOG_DIR, &st) < 0)
+		return -1;
+	mask = umask(0);
+	/* O_NONBLOCK: a pipe of that name has nobody wait in open. */
+	fd = openat(FD_LOG_DIR, s->plan.log, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+		st.st_mode & 0666);
+	umask(mask);
+	if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
+		close(fd);
+		errno = EINVAL;
+		return -1;
+	}
+	return fd;
+}
+
+/* As the user: root is not to be led anywhere by what lies in a folder of the user's. Without a log file the service runs, too. */
+static int open_log(struct shim *s, struct smg_err *err)
+{
+	int fd, rc = smg_user_begin(&s->plan.owner, err);
+
+	if (rc == 0) {
+		fd = create_log(s);
+		if (fd >= 0) {
+			smg_relay_log(&s->relay, fd);
+		} else {
+			SMG_AUTOFREE char *text = smg_xasprintf("it has no log file: %s: %s", s->plan.log, strerror(errno));
+
+			smg_warn("%s", text);
+			note(s, text);
+		}
+	}
+	close(FD_LOG_DIR);
+	return smg_user_end(err) < 0 ? -1 : rc;
+}
+
 static int start(struct shim *s, struct smg_err *err)
 {
 	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", s->plan.dir);
@@ -228,12 +308,19 @@ static int start(struct shim *s, struct smg_err *err)
 
 	if (s->plan.restore && (smg_creds_check_images(images, &s->plan.owner, err) < 0 || smg_timers_wake(images, err) < 0))
 		return -1;
+	/* Never closed: the image is in use as long as we are there. */
+	if (*s->plan.image_dir && smg_image_hold(s->plan.image_dir) < 0)
+		return smg_fail(err, SMG_EAGAIN, "the image %s has been dropped a moment ago", s->plan.image);
 	if (make_mounts(s, err) < 0)
 		return -1;
 	if (pipe2(o, O_CLOEXEC) < 0 || pipe2(e, O_CLOEXEC) < 0)
 		return smg_fail_errno(err, "cannot make a pipe");
 	smg_relay_init(&s->relay, (int[2]){o[0], e[0]}, out, s->plan.prefix);
+	s->relay.say = note;
+	s->relay.arg = s;
 	if (s->plan.restore && smg_relay_load(&s->relay, s->plan.dir, err) < 0)
+		return -1;
+	if (*s->plan.log && open_log(s, err) < 0)
 		return -1;
 	return start_container(s, (int[2]){o[0], e[0]}, (int[2]){o[1], e[1]}, err);
 }
@@ -269,15 +356,45 @@ static void reap(struct shim *s)
 			ended(s, status);
 }
 
+static bool stands_still(const struct shim *s)
+{
+	SMG_AUTOFREE char *mark = in_bundle(s, "dumping");
+
+	return access(mark, F_OK) == 0 || (*s->plan.cgroup_dir && smg_cgroup_frozen(s->plan.cgroup_dir));
+}
+
+/* Nobody reads the job's output any more: it is kept for the next node if there will be one, and dropped if not. */
+static void mind_readers(struct shim *s)
+{
+	int64_t now = smg_steady_us();
+
+	if (!smg_relay_dead(&s->relay) || s->dumped)
+		return;
+	if (!s->gone_at || stands_still(s))
+		s->gone_at = now;
+	if (s->reaped || now - s->gone_at > READER_GONE_MS * 1000)
+		smg_relay_give_up(&s->relay);
+}
+
+/* Milliseconds until there is something to do also when nothing comes; -1: there is not. */
+static int patience(const struct shim *s)
+{
+	if (s->reaped && (s->dumped || !smg_relay_ended(&s->relay)))
+		return 100;
+	return smg_relay_dead(&s->relay) || (s->notes && *s->notes) ? TELL_MS : -1;
+}
+
 /* Until init is gone and all that it wrote is written, or, at a checkpoint, as much as the job's reader takes in time. */
 static void carry(struct shim *s)
 {
 	while (!s->reaped || !smg_relay_drained(&s->relay)) {
-		bool bounded = s->reaped && (s->dumped || !smg_relay_ended(&s->relay));
-
-		if (smg_relay_step(&s->relay, s->sigfd, bounded ? 100 : -1))
+		if (smg_relay_step(&s->relay, s->sigfd, patience(s)))
 			reap(s);
-		if (!bounded || smg_steady_us() < s->linger)
+		mind_readers(s);
+		tell_notes(s);
+		if (!s->reaped || (!s->dumped && smg_relay_ended(&s->relay)))
+			continue;
+		if (smg_steady_us() < s->linger && !(s->dumped && smg_relay_stuck(&s->relay)))
 			continue;
 		if (s->dumped) {
 			smg_relay_take_rest(&s->relay);
@@ -285,6 +402,16 @@ static void carry(struct shim *s)
 		}
 		smg_relay_end(&s->relay); /* its own processes are dead: somebody outside holds the pipe */
 	}
+}
+
+/* Where the user's files have no room for the user, they have none for us: neither a quota nor a reserve is passed over. */
+static int carry_as_user(struct shim *s, struct smg_err *err)
+{
+	smg_user_obey_quota();
+	if (smg_user_begin(&s->plan.owner, err) < 0)
+		smg_warn("%s", err->msg); /* it has begun, and its output must not get stuck */
+	carry(s);
+	return smg_user_end(err);
 }
 
 static const char *reason_of(const struct shim *s, int status)
@@ -330,7 +457,7 @@ static int prepare(struct shim *s, struct smg_err *err)
 	sigemptyset(&all);
 	sigaddset(&all, SIGCHLD);
 	s->sigfd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
-	for (int fd = FD_SYNC; fd <= FD_CLIENT_NS; fd++)
+	for (int fd = FD_SYNC; fd <= FD_LOG_DIR; fd++)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	if (s->sigfd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return smg_fail_errno(err, "cannot become a subreaper");
@@ -367,8 +494,7 @@ int main(int argc, char **argv)
 	tell(json_pack("{s:i}", "init", s.init));
 	malloc_trim(0);
 	reap(&s); /* it may have ended already */
-	carry(&s);
-	if (leave_status(&s, &err) < 0) {
+	if (carry_as_user(&s, &err) < 0 || leave_status(&s, &err) < 0) {
 		smg_error("%s", err.msg);
 		return 1;
 	}

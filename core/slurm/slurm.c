@@ -105,8 +105,8 @@ static void fill(const slurm_job_info_t *j, struct smg_job *out)
 	out->gid = j->group_id;
 	out->state = state_of(j->job_state);
 	out->completing = j->job_state & JOB_COMPLETING;
-	/* While the former run completes, a requeued job is PENDING|COMPLETING, or still bears the requeue flag. Of a job that is held
-	 * after its requeue that flag stays until it is released. */
+	/* While the former run completes, a requeued job is PENDING|COMPLETING, or still bears the requeue flag. Of a job that is
+	 * held after its requeue that flag stays until it is released. */
 	out->requeuing = (j->job_state & (JOB_REQUEUE | JOB_REQUEUE_FED)) ||
 			 ((j->job_state & JOB_REQUEUE_HOLD) && out->state != SMG_JOB_PENDING) ||
 			 (out->state == SMG_JOB_PENDING && out->completing);

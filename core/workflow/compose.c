@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 #include "workflow/dag.h"
+#include "workflow/image.h"
 
 #include <ctype.h>
 #include <signal.h>
@@ -75,7 +76,8 @@ static void read_keys(struct smg_compose *c, const struct smg_node *key, const s
 
 	smg_read_map(c, v, smg_service_keys);
 	if (!smg_get(v, "image") && !smg_get(v, "build") && !smg_get(v, "extends")) /* which have been told of */
-		smg_bad(c, key, "service '%s' has no 'image': the folder with its root file system", smg_shown(shown, key->value));
+		smg_bad(c, key, "service '%s' has no 'image': the folder with its root file system, or an OCI image",
+			smg_shown(shown, key->value));
 	smg_finish_command(c, key, v);
 	smg_finish_environment(c, key);
 	smg_finish_mounts(c);

@@ -2,6 +2,7 @@
 #include "workflow/compose_priv.h"
 
 #include "base/util.h"
+#include "workflow/image.h"
 
 #include <signal.h>
 #include <string.h>
@@ -39,6 +40,27 @@ bool smg_looks_like_path(const char *s)
 	return *s == '/' || !strcmp(s, ".") || !strcmp(s, "..") || !strncmp(s, "./", 2) || !strncmp(s, "../", 3);
 }
 
+/* oci:DIR[:TAG], oci-archive:FILE[:TAG]: the path is made absolute; the rest is looked up by `smigrate run`. */
+static void read_oci_image(struct smg_compose *c, const struct smg_node *v, const char *s, const char *name)
+{
+	struct smg_image image;
+	const char *fault = smg_image_parse(s, &image);
+	SMG_AUTOFREE char *path = NULL;
+
+	if (!fault && !smg_looks_like_path(image.path))
+		fault = "must have a path that begins with /, ./ or ../ behind its first ':'";
+	if (!fault) {
+		path = smg_clean_path(c->base, image.path);
+		fault = strlen(path) < sizeof(image.path) ? smg_path_fault(path) : "is longer than a path can be";
+	}
+	if (fault) {
+		smg_bad(c, v, "'%s' %s", name, fault);
+		return;
+	}
+	strcpy(image.path, path);
+	c->service->image = smg_image_text(&image);
+}
+
 void smg_read_image(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
 	const char *s = smg_text(c, v), *fault;
@@ -48,19 +70,17 @@ void smg_read_image(struct smg_compose *c, const struct smg_node *v, const char 
 	if (!s)
 		return;
 	smg_shown(shown, s);
-	if (!strncmp(s, "oci:", 4) || !strncmp(s, "oci-archive:", 12)) {
-		smg_bad(c, v,
-			"'%s': OCI images are not supported yet; unpack it (for instance with umoci unpack) and name the folder of "
-			"its root file system",
-			shown);
+	if (smg_image_is_oci(s)) {
+		read_oci_image(c, v, s, name);
 		return;
 	}
 	if (!smg_looks_like_path(s)) {
 		smg_bad(c, v,
-			"'%s' looks like the name of an image in a registry, and nothing is pulled here: unpack it into a folder "
-			"and write "
-			"its path; a folder beside this file begins with ./",
-			shown);
+			"'%s' looks like the name of an image in a registry, and nothing is pulled here: copy it to an OCI layout "
+			"(skopeo copy docker://%s oci:DIR:TAG) and write oci:DIR:TAG, or unpack it into a folder and write its "
+			"path; "
+			"what is beside this file begins with ./",
+			shown, shown);
 		return;
 	}
 	path = smg_clean_path(c->base, s);
@@ -146,6 +166,9 @@ void smg_finish_command(struct smg_compose *c, const struct smg_node *key, const
 	for (size_t i = 0; d->command && d->command[i]; i++)
 		smg_words_add(&all, d->command[i]);
 	c->service->command = all.v;
+	c->service->own_entrypoint = d->entrypoint != NULL;
+	if (!all.v && !d->command_bad && c->service->image && smg_image_is_oci(c->service->image))
+		return; /* it has its own */
 	if (!smg_get(service, "command") && !smg_get(service, "entrypoint"))
 		smg_bad(c, key, "service '%s' has no 'command': a folder has no default one as a registry's image has",
 			smg_shown(shown, key->value));

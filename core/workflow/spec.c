@@ -2,6 +2,7 @@
 #include "workflow/spec.h"
 
 #include "base/util.h"
+#include "workflow/image.h"
 #include "workflow/problems.h"
 
 #include <arpa/inet.h>
@@ -201,8 +202,16 @@ const char *smg_path_fault(const char *s)
 
 const char *smg_image_fault(const char *s)
 {
-	const char *fault = smg_path_fault(s);
+	const char *fault;
+	struct smg_image image;
 
+	if (smg_image_is_oci(s)) {
+		fault = smg_image_parse(s, &image);
+		if (!fault && !image.digest[0])
+			fault = "names an OCI image by no digest";
+		return fault ? fault : smg_path_fault(image.path);
+	}
+	fault = smg_path_fault(s);
 	if (fault)
 		return fault;
 	if (!s[1])

@@ -97,8 +97,9 @@ struct smg_healthcheck {
 
 struct smg_service {
 	char *name;
-	char *image;		  /* absolute path of a folder with a root file system */
-	char **command;		  /* argv, at least one word */
+	char *image;		  /* absolute path of a folder with a root file system, or an OCI image: workflow/image.h */
+	char **command;		  /* argv, at least one word; NULL: the OCI image is to say, see smg_image_resolve */
+	bool own_entrypoint;	  /* the file names one: the OCI image's is not put in front. Not in the JSON */
 	char **environment;	  /* "KEY=value" */
 	char *working_dir;	  /* absolute; NULL: "/" */
 	char *hostname;		  /* NULL: the service's name */
@@ -169,7 +170,7 @@ const char *smg_strategy_near(const char *word); /* the one that was probably me
 /* The rules that both readers of a spec hold its strings to. NULL: well; else what is wrong, to be put behind the value's name. */
 const char *smg_name_fault(const char *s);     /* of a workflow or a service */
 const char *smg_path_fault(const char *s);     /* absolute, canonical, short enough, printable */
-const char *smg_image_fault(const char *s);    /* a path that an overlay mount can name */
+const char *smg_image_fault(const char *s);    /* a path that an overlay mount can name, or an OCI image with its digest */
 const char *smg_target_fault(const char *s);   /* a path in a container that may be covered by a mount */
 const char *smg_word_fault(const char *s);     /* an argument or a KEY=value: what execve takes */
 const char *smg_variable_fault(const char *s); /* KEY=value with a good KEY */

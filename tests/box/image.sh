@@ -4,7 +4,7 @@
 
 SUITE=trixie
 NODE_PACKAGES=(
-	slurmctld slurmd slurm-client libslurm-dev munge libmunge-dev runc # libslurm-dev has slurm/spank.h too
+	slurmctld slurmd slurm-client libslurm-dev munge libmunge-dev runc umoci # libslurm-dev has slurm/spank.h too
 	libyaml-dev libsqlite3-dev sqlite3 libjansson-dev libssl-dev liblz4-dev libcmocka-dev
 	gcc libc6-dev make pkg-config iproute2 iptables nftables procps tini psmisc tar coreutils python3
 	strace util-linux ncat less

@@ -54,7 +54,7 @@ check_file() { # NAME
 	# as it is: each image of a registry is one problem more, with what to do
 	images=$(grep -c -E "$from_registry" "$1.yaml" || true)
 	errors=$(errors_of "$1.yaml")
-	told=$(grep -c 'looks like the name of an image in a registry, and nothing is pulled here: unpack it into a folder' <<<"$errors" || true)
+	told=$(grep -c 'looks like the name of an image in a registry, and nothing is pulled here: copy it to an OCI layout (skopeo copy docker:' <<<"$errors" || true)
 	[[ $told == "$images" ]] || fail "$1: $told of $images images of a registry are told: $errors"
 	compare "$1.yaml" "$(grep -v 'image in a registry' <<<"$errors" || true)"
 	status=$(status_of "$1.yaml")

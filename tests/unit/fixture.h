@@ -460,6 +460,13 @@ static int d_net_down(void *ctx, const char *name, struct smg_err *err)
 	return THROUGH(RT, net_down, name, err);
 }
 
+static json_t *d_images(void *ctx, int64_t uid)
+{
+	(void)ctx;
+	(void)uid;
+	return json_array();
+}
+
 static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.adopt = d_adopt,
 	.freeze = d_freeze,
@@ -477,6 +484,7 @@ static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.net_down = d_net_down,
 	.exec = d_exec,
 	.kill = d_kill,
+	.images = d_images,
 	.cleanup = d_cleanup};
 
 static int d_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
@@ -868,7 +876,7 @@ static void *serve_client(void *arg)
 	struct client *c = arg;
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	smg_engine_run(c->d->engine, c->server_fd, &c->caller, c->req, null, null);
+	smg_engine_run(c->d->engine, c->server_fd, &c->caller, c->req, (int[3]){null, null, -1});
 	close(null);
 	close(c->server_fd);
 	return NULL;

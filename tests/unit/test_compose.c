@@ -95,6 +95,7 @@ static void entrypoints(void **state)
 
 static void images(void **state)
 {
+	SMG_AUTOSPEC struct smg_spec *oci = NULL;
 	SMG_AUTOSPEC struct smg_spec *s = parse("services: {a: {image: ../x/./y//z/, command: a}, b: {image: ., command: b}}");
 
 	(void)state;
@@ -103,8 +104,15 @@ static void images(void **state)
 	refuse("services: {a: {command: x}}", 1, 12, "has no 'image'");
 	refuse("services: {a: {command: x, image: }}", 1, 35, "this is empty");
 	refuse("services: {a: {command: x, image: debian:13}}", 1, 35, "registry");
-	refuse("services: {a: {command: x, image: 'oci:dir:tag'}}", 1, 35, "not supported yet");
-	refuse("services: {a: {command: x, image: 'oci-archive:f'}}", 1, 35, "not supported yet");
+	refuse("services: {a: {command: x, image: 'oci:dir:tag'}}", 1, 35, "must have a path that begins with /, ./ or ../");
+	refuse("services: {a: {command: x, image: 'oci:'}}", 1, 35, "has no path behind its first ':'");
+	refuse("services: {a: {command: x, image: 'oci:./a:b/c'}}", 1, 35, "has no good tag");
+	refuse("services: {a: {command: x, image: 'oci:./a@sha256:12'}}", 1, 35, "has no good digest");
+	refuse("services: {a: {image: ./i}}", 1, 12, "has no 'command'");
+	oci = parse("services: {a: {image: 'oci:../i:v1'}, b: {image: 'oci-archive:/f.tar', command: b}}");
+	assert_string_equal(oci->services[0].image, "oci:/home/i:v1");
+	assert_null(oci->services[0].command);
+	assert_string_equal(oci->services[1].image, "oci-archive:/f.tar");
 	refuse("services: {a: {command: x, image: /}}", 1, 35, "root folder");
 	refuse("services: {a: {command: x, image: '/a,b'}}", 1, 35, "overlay");
 }

@@ -237,6 +237,8 @@ static void wrong_types(void **state)
 	try_value("services.0.healthcheck", NULL);
 }
 
+#define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static void wrong_values(void **state)
 {
 	(void)state;
@@ -255,6 +257,11 @@ static void wrong_values(void **state)
 	try_value("services.0.image", "\"img\"");
 	try_value("services.0.image", "\"/\"");
 	try_value("services.0.image", "\"/a/../b\"");
+	try_value("services.0.image", "\"oci:/a\"");
+	try_value("services.0.image", "\"oci:/a:tag\"");
+	try_value("services.0.image", "\"oci:/a@sha256:0123\"");
+	try_value("services.0.image", "\"oci:a@sha256:" HEX "\"");
+	try_value("services.0.image", "\"oci:/a/../b@sha256:" HEX "\"");
 	try_value("services.0.image", "\"/a//b\"");
 	try_value("services.0.image", "\"/a/./b\"");
 	try_value("services.0.image", "\"/a/\"");

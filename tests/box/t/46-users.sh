@@ -143,7 +143,7 @@ test_the_plugins_words_are_roots() {
 	job=$(submit)
 	wait_ticks one 3 20
 	node=$(node_of "$job")
-	for op in job_prolog job_check job_signal job_epilog; do
+	for op in job_prolog job_check job_signal job_epilog container_note; do
 		OUTPUT=$(client user1 "$node" "$op" "$job" <<<'print(ask({"op": sys.argv[1], "job": int(sys.argv[2]), "signal": 15, "step": "extern"}))')
 		assert_contains "$OUTPUT" EPERM
 	done
