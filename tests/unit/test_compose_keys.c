@@ -158,9 +158,10 @@ static void env_of(const struct folder *f, const char *keys, const char *want)
 	struct smg_err err = {0};
 	SMG_AUTOSPEC struct smg_spec *s = parse_in(f, keys, &err);
 
-	if (!s)
+	if (s)
+		assert_words(s->services[0].environment, want);
+	else
 		fail_msg("%s", err.msg);
-	assert_words(s->services[0].environment, want);
 }
 
 static void env_refused(const struct folder *f, const char *keys, const char *part)

@@ -41,14 +41,14 @@ static const char later[] = "name: later\n"
 			    "    tmpfs: ['/run:size=1m,mode=0700', /scratch]\n"
 			    "    secrets: [pw]\n"
 			    "    ports: ['80:80', '127.0.0.1:53:53/udp']\n"
-			    "    networks: {default: {aliases: [www, web]}}\n"
+			    "    network_mode: host\n"
 			    "    restart: on-failure:3\n"
 			    "    healthcheck: {test: x, start_interval: 100ms}\n"
 			    "    mem_limit: 64m\n"
 			    "    cpus: 1.5\n"
 			    "    pids_limit: 10\n"
 			    "    ulimits: {nofile: {soft: 1, hard: 2}, memlock: -1}\n"
-			    "  two: {image: /img, command: x, restart: always}\n";
+			    "  two: {image: /img, command: x, restart: always, networks: {default: {aliases: [www, web]}}}\n";
 static const char *source = text; /* of what good() makes */
 
 static json_t *good(void)
@@ -120,7 +120,8 @@ static void later_round_trip(void **state)
 	assert_int_equal(s->n_ports, 2);
 	assert_true(s->ports[1].host == 53 && s->ports[1].container == 53 && s->ports[1].udp && !s->ports[0].udp);
 	assert_string_equal(s->ports[1].host_ip, "127.0.0.1");
-	assert_string_equal(s->aliases[1], "web");
+	assert_null(s->aliases);
+	assert_string_equal(spec->services[1].aliases[1], "web");
 	assert_int_equal(s->restart, SMG_RESTART_ON_FAILURE);
 	assert_int_equal(s->restart_max, 3);
 	assert_int_equal(s->health.start_interval_ms, 100);
@@ -308,7 +309,7 @@ static void later_wrong_types(void **state)
 {
 	static const char *const members[] = {"services.0.hostname", "services.0.read_only", "services.0.ports",
 		"services.0.ports.0", "services.0.ports.0.host_ip", "services.0.ports.0.host", "services.0.ports.0.container",
-		"services.0.ports.0.udp", "services.0.aliases", "services.0.aliases.0", "services.0.restart",
+		"services.0.ports.0.udp", "services.1.aliases", "services.1.aliases.0", "services.0.restart",
 		"services.0.restart.policy", "services.0.restart.max", "services.0.limits", "services.0.limits.memory",
 		"services.0.limits.cpu_us", "services.0.limits.pids", "services.0.limits.ulimits",
 		"services.0.limits.ulimits.nofile", "services.0.limits.ulimits.nofile.0",
@@ -351,8 +352,8 @@ static void later_wrong_values(void **state)
 	try_value("services.0.ports.1", "{\"host_ip\": \"10.0.0.1\", \"host\": 80, \"container\": 80, \"udp\": false}");
 	try_value("services.0.network_mode", "\"none\""); /* but it has ports */
 	try_value("services.1.ports", "[{\"host_ip\": \"\", \"host\": 80, \"container\": 80, \"udp\": false}]");
-	try_value("services.0.aliases.0", "\"\"");
-	try_value("services.0.aliases.1", "\"a/b\"");
+	try_value("services.1.aliases.0", "\"\"");
+	try_value("services.1.aliases.1", "\"a/b\"");
 	try_value("services.0.restart.policy", "\"sometimes\"");
 	try_value("services.0.restart.max", "-1");
 	try_value("services.0.restart.max", "1000001");
