@@ -31,12 +31,12 @@ struct smg_config {
 	int land_wait_s;      /* LandWait: seconds that a job has to start on the node where its memory is; 10 */
 	int land_keep_s;      /* LandKeep: seconds after which memory that waits for its job is dropped or goes to disk; 600 */
 	int64_t image_cache_max; /* ImageCacheMax: bytes of unpacked OCI images kept below StateDir; 20G */
-	int64_t max_rate;     /* MaxRate: bytes a second that this node sends at most; 0: no limit */
-	bool encrypt;	      /* Encrypt: TLS 1.3 on data connections to this node */
-	bool skip_zeros;      /* SkipZeros: pages of zeros are not sent */
-	bool dedup;	      /* Dedup: a page that the receiver has already is not sent again */
-	bool compress;	      /* Compress: LZ4 where the link is what is waited for */
-	bool debug;	      /* LogLevel=debug */
+	int64_t max_rate;	 /* MaxRate: bytes a second that this node sends at most; 0: no limit */
+	bool encrypt;		 /* Encrypt: TLS 1.3 on data connections to this node */
+	bool skip_zeros;	 /* SkipZeros: pages of zeros are not sent */
+	bool dedup;		 /* Dedup: a page that the receiver has already is not sent again */
+	bool compress;		 /* Compress: LZ4 where the link is what is waited for */
+	bool debug;		 /* LogLevel=debug */
 };
 
 /* Reads path; a missing file gives the defaults, an unknown key or a bad value is SMG_EINVAL with file and line. */

@@ -20,15 +20,15 @@ struct smg_run_as {
 };
 
 struct smg_run {
-	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-	int stdin_fd;		 /* -1 or 0: /dev/null */
-	int stdout_fd;		 /* > 0: the child's stdout; else it is captured with stderr */
-	int keep_fd;		 /* > 0: stays open in the child under its own number, which is SMG_KEEP_FD or more */
-	int cgroup_fd;		 /* > 0: an open cgroup.procs, of the cgroup that the child joins before it runs */
+	const char *const *argv;     /* NULL-terminated; argv[0] is looked up in PATH */
+	int stdin_fd;		     /* -1 or 0: /dev/null */
+	int stdout_fd;		     /* > 0: the child's stdout; else it is captured with stderr */
+	int keep_fd;		     /* > 0: stays open in the child under its own number, which is SMG_KEEP_FD or more */
+	int cgroup_fd;		     /* > 0: an open cgroup.procs, of the cgroup that the child joins before it runs */
 	const struct smg_run_as *as; /* NULL: as we are. Else with no_new_privs, in the root folder, and without our environment
 					but PATH */
-	int timeout_ms;		 /* 0: none; on expiry the child's process group is killed and the call fails with SMG_ETIME */
-	size_t max_output;	 /* captured bytes kept (the last ones); 0 means 4096 */
+	int timeout_ms;		     /* 0: none; on expiry the child's process group is killed and the call fails with SMG_ETIME */
+	size_t max_output;	     /* captured bytes kept (the last ones); 0 means 4096 */
 };
 
 /*

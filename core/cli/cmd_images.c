@@ -23,9 +23,10 @@ static void add_image(struct table *t, const json_t *i)
 	const struct passwd *pw = getpwuid((uid_t)doc_int(i, "uid"));
 
 	snprintf(uid, sizeof(uid), "%" PRId64, doc_int(i, "uid"));
-	table_add(t, (const char *const[]){pw ? pw->pw_name : uid, fmt_bytes(size, doc_int(i, "bytes")),
-			     json_is_true(json_object_get(i, "in_use")) ? "now" : fmt_age(used, doc_int(i, "used_us"), smg_now_us()),
-			     doc_str(i, "source")});
+	table_add(
+		t, (const char *const[]){pw ? pw->pw_name : uid, fmt_bytes(size, doc_int(i, "bytes")),
+			   json_is_true(json_object_get(i, "in_use")) ? "now" : fmt_age(used, doc_int(i, "used_us"), smg_now_us()),
+			   doc_str(i, "source")});
 }
 
 static int print(const json_t *doc)
@@ -48,7 +49,8 @@ static int print(const json_t *doc)
 		sum += doc_int(image, "bytes");
 	}
 	table_print(&t, 0, stdout);
-	printf("%s on %s; up to %s are kept\n", fmt_bytes(all, sum), doc_str(doc, "node"), fmt_bytes(max, doc_int(doc, "max_bytes")));
+	printf("%s on %s; up to %s are kept\n", fmt_bytes(all, sum), doc_str(doc, "node"),
+		fmt_bytes(max, doc_int(doc, "max_bytes")));
 	return 0;
 }
 

@@ -51,9 +51,9 @@ struct smg_caller {
 
 /*
  * `smigrate run`: starts, resumes or attaches to the workflow of the caller's job, then feeds the connection with messages
- * ({"say", "level"}, ..., {"done": true, "status": N}) until it ends or the connection breaks. fds: the job's stdout and stderr, and
- * the folder for the services' log files or -1; the engine keeps copies. Refusals are sent as {"error"}. Returns when the connection
- * is of no more use; does not close it.
+ * ({"say", "level"}, ..., {"done": true, "status": N}) until it ends or the connection breaks. fds: the job's stdout and stderr,
+ * and the folder for the services' log files or -1; the engine keeps copies. Refusals are sent as {"error"}. Returns when the
+ * connection is of no more use; does not close it.
  */
 void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *caller, const json_t *req, const int fds[3]);
 

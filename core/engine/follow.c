@@ -197,7 +197,8 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 	if (!mark_follow(e, info->id, true))
 		return;
 	f = smg_xcalloc(1, sizeof(*f));
-	*f = (struct follow){e, info->id, mark_former_priority(e, info), info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing};
+	*f = (struct follow){e, info->id, mark_former_priority(e, info),
+		info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing};
 	engine_thread(e, follow_main, f);
 }
 

@@ -50,8 +50,8 @@ size_t smg_lines_to_log(const struct smg_lines *l, const char **data);
 void smg_lines_logged(struct smg_lines *l, size_t n);
 
 /*
- * What a checkpoint keeps: the bytes that the job's output has not got, where in a line they begin, and how many of them, or of those
- * before, the log file has not got. smg_lines_save returns its length (at most SMG_LINES_SAVED_MAX) in a new buffer;
+ * What a checkpoint keeps: the bytes that the job's output has not got, where in a line they begin, and how many of them, or of
+ * those before, the log file has not got. smg_lines_save returns its length (at most SMG_LINES_SAVED_MAX) in a new buffer;
  * smg_lines_load starts an empty l with it, SMG_EPROTO if it is not of that form.
  */
 size_t smg_lines_save(const struct smg_lines *l, char **out);

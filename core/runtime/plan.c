@@ -30,10 +30,11 @@ json_t *smg_plan_make(const struct smg_launch *l, const char *bundle, const char
 	const struct smg_service *s = l->service;
 	SMG_AUTOFREE char *log = l->log_fd > 0 ? smg_xasprintf("%s.log", s->name) : smg_xstrdup("");
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", l->id, "bundle", bundle,
-		"runc_root", runc_root, "dir", l->dir, "image", s->image, "prefix", l->prefix, "image_dir", l->image_dir ? l->image_dir : "", "log", log, "path", smg_oci_path(s->environment),
-		"cwd", s->working_dir ? s->working_dir : "/", "cgroup_dir", cgroup_dir, "command", smg_oci_strings(s->command),
-		"mounts", mounts_json(s), "restore", l->restore, "owner", owner_json(l->owner));
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", l->id, "bundle",
+		bundle, "runc_root", runc_root, "dir", l->dir, "image", s->image, "prefix", l->prefix, "image_dir",
+		l->image_dir ? l->image_dir : "", "log", log, "path", smg_oci_path(s->environment), "cwd",
+		s->working_dir ? s->working_dir : "/", "cgroup_dir", cgroup_dir, "command", smg_oci_strings(s->command), "mounts",
+		mounts_json(s), "restore", l->restore, "owner", owner_json(l->owner));
 }
 
 static int read_owner(const json_t *j, struct smg_owner *o)
@@ -63,10 +64,10 @@ int smg_plan_read(const char *bundle, struct smg_plan *out, struct smg_err *err)
 	p.json = json_load_file(path, 0, &why);
 	if (!p.json)
 		return smg_fail(err, SMG_EPROTO, "%s: %s", path, why.text);
-	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", &p.id, "bundle",
-		    &p.bundle, "image_dir", &p.image_dir, "log", &p.log, "runc_root", &p.runc_root, "dir", &p.dir, "image", &p.image, "prefix", &p.prefix, "path", &p.path,
-		    "cwd", &p.cwd, "cgroup_dir", &p.cgroup_dir, "command", &p.command, "mounts", &p.mounts, "restore", &restore,
-		    "owner", &owner) < 0 ||
+	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:b, s:o}", "id", &p.id,
+		    "bundle", &p.bundle, "image_dir", &p.image_dir, "log", &p.log, "runc_root", &p.runc_root, "dir", &p.dir,
+		    "image", &p.image, "prefix", &p.prefix, "path", &p.path, "cwd", &p.cwd, "cgroup_dir", &p.cgroup_dir, "command",
+		    &p.command, "mounts", &p.mounts, "restore", &restore, "owner", &owner) < 0 ||
 		read_owner(owner, &p.owner) < 0) {
 		json_decref(p.json);
 		return smg_fail(err, SMG_EPROTO, "%s: a member is missing or of the wrong type", path);

@@ -22,9 +22,10 @@ struct smg_plan {
 	json_t *json; /* owns all the strings below */
 	const char *id, *bundle, *runc_root, *dir, *image, *prefix, *path, *cwd, *cgroup_dir;
 	const char *log; /* name of the log file in the folder that the shim gets; "": none */
-	const char *image_dir; /* of the unpacked OCI image, root's own with rootfs/ in it; "": image is a folder that the user names */
-	json_t *command; /* array of strings */
-	json_t *mounts;	 /* array of {source, target, read_only} */
+	const char *
+		image_dir; /* of the unpacked OCI image, root's own with rootfs/ in it; "": image is a folder that the user names */
+	json_t *command;   /* array of strings */
+	json_t *mounts;	   /* array of {source, target, read_only} */
 	bool restore;
 	struct smg_owner owner;
 };

@@ -1,4 +1,5 @@
-/* The shim's pump: poll, read, write to the log, writev to the job. Whole lines in one write, so that containers do not mix theirs. */
+/* The shim's pump: poll, read, write to the log, writev to the job. Whole lines in one write, so that containers do not mix theirs.
+ */
 #include "runtime/relay.h"
 
 #include "base/log.h"
@@ -112,7 +113,8 @@ static bool log_stream(struct smg_relay *r, struct smg_lines *l)
 			smg_lines_logged(l, (size_t)w);
 		} else if (no_room(errno)) {
 			if (!r->log_retry_at)
-				say(r, "its log file finds no room (%s); it waits until there is some, nothing is lost", strerror(errno));
+				say(r, "its log file finds no room (%s); it waits until there is some, nothing is lost",
+					strerror(errno));
 			r->log_retry_at = smg_steady_us() + RETRY_US;
 			return false;
 		} else if (errno != EINTR && errno != EAGAIN) {

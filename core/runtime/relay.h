@@ -1,6 +1,6 @@
 /*
- * Carries a container's stdout and stderr to the job's, in whole lines with a prefix, and to one log file, as they are. Whoever does
- * not take them, a slow reader or a full disk, slows the container; nothing is dropped for that.
+ * Carries a container's stdout and stderr to the job's, in whole lines with a prefix, and to one log file, as they are. Whoever
+ * does not take them, a slow reader or a full disk, slows the container; nothing is dropped for that.
  */
 #ifndef SMG_RUNTIME_RELAY_H
 #define SMG_RUNTIME_RELAY_H
@@ -24,7 +24,7 @@ struct smg_relay_stream {
 
 struct smg_relay {
 	struct smg_relay_stream s[2];
-	int log;		   /* -1: none */
+	int log; /* -1: none */
 	int64_t log_retry_at;
 	void (*say)(void *arg, const char *text); /* told of trouble with where the output goes, and of its end; may be NULL */
 	void *arg;

@@ -138,8 +138,8 @@ static int spawn_shim(const struct smg_real *rt, const struct smg_launch *l, con
 		return -1;
 	if (log_fd < 0)
 		return smg_fail_errno(err, "%s", log);
-	if (smg_spawn_detached(argv, (int[]){sync, l->out_fd, l->err_fd, ns, l->log_fd}, l->log_fd > 0 ? 5 : 4, log_fd, &shim->pid, err) <
-		0)
+	if (smg_spawn_detached(
+		    argv, (int[]){sync, l->out_fd, l->err_fd, ns, l->log_fd}, l->log_fd > 0 ? 5 : 4, log_fd, &shim->pid, err) < 0)
 		return -1;
 	shim->start = smg_proc_start(shim->pid);
 	/* For a cleanup by a daemon that knows nothing else. */
@@ -209,7 +209,7 @@ static int launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, s
 	if (smg_image_is_oci(l->service->image)) {
 		if (!rt->images)
 			return smg_fail(err, SMG_EUNSUP, "OCI images are not unpacked here");
-		if (smg_images_get(rt->images, l->service->image, l->owner, &dir, &hold, err) < 0)
+		if (smg_images_get(rt->images, l->service->image, l->owner, l->call_off, &dir, &hold, err) < 0)
 			return -1;
 	}
 	with.image_dir = dir;

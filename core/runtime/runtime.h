@@ -9,6 +9,7 @@
 #include "workflow/spec.h"
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -28,11 +29,12 @@ struct smg_launch {
 	const char *dir; /* its own folder on plain storage (0700 root): upper/ work/ images/ partial.1 partial.2 tmpfs-0.links */
 	const struct smg_service *service;
 	const struct smg_owner *owner;
-	const char *cgroup; /* path of the container's cgroup, as runc's cgroupsPath */
-	const char *prefix; /* put in front of every line of output, e.g. "worker1 | " */
-	int out_fd, err_fd; /* the job's stdout and stderr; the shim gets copies */
-	int log_fd;	    /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */
-	bool restore;	    /* from dir/images instead of starting the command */
+	const char *cgroup;    /* path of the container's cgroup, as runc's cgroupsPath */
+	const char *prefix;    /* put in front of every line of output, e.g. "worker1 | " */
+	int out_fd, err_fd;    /* the job's stdout and stderr; the shim gets copies */
+	int log_fd;	       /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */
+	bool restore;	       /* from dir/images instead of starting the command */
+	atomic_bool *call_off; /* set by another thread: an unpacking of the image is given up, SMG_EBUSY. NULL: never */
 	const char *image_dir; /* the runtime's own: where it has unpacked the service's OCI image; NULL: the image is a folder */
 };
 
@@ -57,9 +59,9 @@ struct smg_runtime {
 typedef void smg_exit_fn(void *arg, const char *id, int status, const char *reason);
 
 struct smg_runtime_ops {
-	/* Unpacks the image if it is an OCI image that is not here yet, mounts the root file system, writes config.json, starts the shim and returns when the container runs.
-	 * On error nothing is left but dir. Errors in words a user can act on: the missing image, command or volume source
-	 * (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore the cause from restore.log. */
+	/* Unpacks the image if it is an OCI image that is not here yet, mounts the root file system, writes config.json, starts the
+	 * shim and returns when the container runs. On error nothing is left but dir. Errors in words a user can act on: the
+	 * missing image, command or volume source (SMG_EINVAL/SMG_ENOENT/SMG_EPERM); for a restore the cause from restore.log. */
 	int (*launch)(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err);
 	/* After a restart of the daemon: watch again. shim->pid 0: launched by a daemon that died before launch returned; it is
 	 * waited for until it is up or has failed, and *shim is filled in. SMG_ENOENT: the shim is gone, or it never came up:
@@ -115,7 +117,8 @@ struct smg_runtime_ops {
 /* The real one. run_dir: bundles and runc's state (tmpfs). Starts one thread. */
 int smg_runtime_open(
 	const char *run_dir, const char *shim_path, smg_exit_fn *on_exit, void *arg, struct smg_runtime *out, struct smg_err *err);
-/* OCI images are unpacked below dir, and at most max bytes of them are kept (runtime/images.h). Without this call there are none. */
+/* OCI images are unpacked below dir, and at most max bytes of them are kept (runtime/images.h). Without this call there are none.
+ */
 int smg_runtime_keep_images(struct smg_runtime *rt, const char *dir, int64_t max, struct smg_err *err);
 /* Ends the thread and frees; containers and shims live on. For tests and a daemon's orderly end. */
 void smg_runtime_close(struct smg_runtime *rt);

@@ -2,10 +2,10 @@
  * smigrate-shim BUNDLE: one container's keeper, so that the daemon may be restarted or die without touching containers.
  *
  * Descriptors (smg_spawn_detached gives them): 3 where to say how the start went, 4 and 5 the job's stdout and stderr,
- * 6 the mount namespace of the job's `smigrate run`, 7 the folder for its log file, if the plan names one. It makes the container's mounts in a mount namespace of its own, has
- * runc start or restore the container, becomes the parent of its first process, carries its output, and leaves its exit
- * status in BUNDLE/exit once all output is written. If BUNDLE/dumping is there when the first process is killed, that was a
- * checkpoint: output that is not written is kept for the restore.
+ * 6 the mount namespace of the job's `smigrate run`, 7 the folder for its log file, if the plan names one. It makes the container's
+ * mounts in a mount namespace of its own, has runc start or restore the container, becomes the parent of its first process, carries
+ * its output, and leaves its exit status in BUNDLE/exit once all output is written. If BUNDLE/dumping is there when the first
+ * process is killed, that was a checkpoint: output that is not written is kept for the restore.
  */
 #include "base/config.h"
 #include "base/log.h"
@@ -55,9 +55,9 @@ struct shim {
 	int status; /* of init, once it is reaped: as wait gives it */
 	bool reaped;
 	bool dumped;
-	int64_t linger;	  /* steady clock: how long output is waited for after the end */
-	int64_t gone_at;  /* steady clock: since when a reader has gone, and the container run; 0: none has */
-	char **notes;	  /* words for the job's owner that the daemon has not taken yet */
+	int64_t linger;	 /* steady clock: how long output is waited for after the end */
+	int64_t gone_at; /* steady clock: since when a reader has gone, and the container run; 0: none has */
+	char **notes;	 /* words for the job's owner that the daemon has not taken yet */
 	int64_t tell_at; /* steady clock: not before */
 };
 

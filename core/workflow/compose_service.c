@@ -85,7 +85,8 @@ void smg_read_image(struct smg_compose *c, const struct smg_node *v, const char 
 	if (!looks_like_path(s)) {
 		smg_bad(c, v,
 			"'%s' looks like the name of an image in a registry, and nothing is pulled here: copy it to an OCI layout "
-			"(skopeo copy docker://%s oci:DIR:TAG) and write oci:DIR:TAG, or unpack it into a folder and write its path; "
+			"(skopeo copy docker://%s oci:DIR:TAG) and write oci:DIR:TAG, or unpack it into a folder and write its "
+			"path; "
 			"what is beside this file begins with ./",
 			shown, shown);
 		return;

@@ -1,7 +1,8 @@
 /*
  * What `image` may name: a folder with a root file system, or an OCI image: oci:DIR[:TAG], a folder in OCI layout, or
- * oci-archive:FILE[:TAG], a tar file of one; in place of :TAG also @sha256:HEX. `smigrate run` looks the TAG up once, at the first start of a job, and from then on the
- * image is oci:DIR@sha256:HEX, by the digest of its manifest: a tag that moves meanwhile changes no workflow under way.
+ * oci-archive:FILE[:TAG], a tar file of one; in place of :TAG also @sha256:HEX. `smigrate run` looks the TAG up once, at the first
+ * start of a job, and from then on the image is oci:DIR@sha256:HEX, by the digest of its manifest: a tag that moves meanwhile
+ * changes no workflow under way.
  */
 #ifndef SMG_WORKFLOW_IMAGE_H
 #define SMG_WORKFLOW_IMAGE_H
@@ -15,8 +16,8 @@
 
 struct smg_image {
 	bool archive;
-	char path[4096];		/* of the folder or file */
-	char tag[256];			/* "": none */
+	char path[4096];		 /* of the folder or file */
+	char tag[256];			 /* "": none */
 	char digest[SMG_DIGEST_HEX + 1]; /* of the manifest, sha256, in hex; "": not looked up yet */
 };
 

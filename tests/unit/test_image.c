@@ -56,7 +56,8 @@ static void put(const char *name, const char *text)
 	assert_int_equal(smg_write_file(path, text, strlen(text), 0600, NULL), 0);
 }
 
-#define DESCRIPTOR(hex, more) "{\"mediaType\": \"application/vnd.oci.image.manifest.v1+json\", \"digest\": \"sha256:" hex "\"" more "}"
+#define DESCRIPTOR(hex, more)                                                                                                      \
+	"{\"mediaType\": \"application/vnd.oci.image.manifest.v1+json\", \"digest\": \"sha256:" hex "\"" more "}"
 #define TAGGED(hex, tag) DESCRIPTOR(hex, ", \"annotations\": {\"org.opencontainers.image.ref.name\": \"" tag "\"}")
 
 static int setup(void **state)
@@ -173,17 +174,21 @@ static void platforms(void **state)
 	(void)state;
 	uname(&u);
 	arch = !strcmp(u.machine, "x86_64") ? "amd64" : !strcmp(u.machine, "aarch64") ? "arm64" : u.machine;
-	put("index.json", "{\"manifests\": [{\"mediaType\": \"application/vnd.oci.image.index.v1+json\", \"digest\": \"sha256:" INDEX
-			  "\"}]}");
-	text = smg_xasprintf("{\"manifests\": [" DESCRIPTOR(OTHER, ", \"platform\": {\"architecture\": \"none\", \"os\": \"linux\"}") ", "
-		DESCRIPTOR(MANIFEST, ", \"platform\": {\"architecture\": \"%s\", \"os\": \"linux\"}") "]}", arch);
+	put("index.json",
+		"{\"manifests\": [{\"mediaType\": \"application/vnd.oci.image.index.v1+json\", \"digest\": \"sha256:" INDEX
+		"\"}]}");
+	text = smg_xasprintf("{\"manifests\": [" DESCRIPTOR(OTHER,
+				     ", \"platform\": {\"architecture\": \"none\", \"os\": \"linux\"}") ", " DESCRIPTOR(MANIFEST,
+				     ", \"platform\": {\"architecture\": \"%s\", \"os\": \"linux\"}") "]}",
+		arch);
 	put("blobs/sha256/" INDEX, text);
 	gives("oci:%s", MANIFEST);
 	put("blobs/sha256/" INDEX, "{\"manifests\": []}");
 	fails("oci:%s", "has no image for linux/");
 	/* one that contains itself ends, too */
-	put("blobs/sha256/" INDEX, "{\"manifests\": [{\"mediaType\": \"application/vnd.oci.image.index.v1+json\", \"digest\": \"sha256:" INDEX
-				   "\", \"platform\": {\"architecture\": \"amd64\", \"os\": \"linux\"}}]}");
+	put("blobs/sha256/" INDEX,
+		"{\"manifests\": [{\"mediaType\": \"application/vnd.oci.image.index.v1+json\", \"digest\": \"sha256:" INDEX
+		"\", \"platform\": {\"architecture\": \"amd64\", \"os\": \"linux\"}}]}");
 	if (!strcmp(arch, "amd64"))
 		fails("oci:%s", "indexes within one another");
 }
