@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define UNPACK_MS 900000
 
@@ -105,5 +106,6 @@ int cmd_unpack(int argc, char **argv)
 		fputs("smigrate: unpack-image is run by smigrated: IMAGE DIR\n", stderr);
 		return 2;
 	}
+	dup2(STDOUT_FILENO, STDERR_FILENO); /* the daemon reads one */
 	return unpack(argv[1], argv[2], &err) < 0 ? cli_fail(&err) : 0;
 }

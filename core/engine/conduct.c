@@ -172,13 +172,23 @@ static void launch_args(struct wf *wf, size_t i, bool restore, char *prefix, siz
 		.out_fd = wf->out_fd,
 		.err_fd = wf->err_fd,
 		.log_fd = wf->log_fd,
-		.restore = restore};
+		.restore = restore,
+		.call_off = &wf->leaving};
+}
+
+bool launch_called_off(const struct wf *wf, const struct smg_err *err)
+{
+	return err->code == SMG_EBUSY && atomic_load(&wf->leaving);
 }
 
 static void start_failed(struct wf *wf, size_t i, const struct smg_err *err)
 {
 	struct svc *s = &wf->svc[i];
 
+	if (launch_called_off(wf, err)) { /* it starts where the job goes on, or is stopped with the others */
+		svc_move(wf, i, SMG_SVC_PENDING, "");
+		return;
+	}
 	s->exit_status = 125;
 	note_failure(wf, 125);
 	svc_move(wf, i, SMG_SVC_FAILED, err->msg);
@@ -496,6 +506,7 @@ void wf_stop(struct wf *wf, const char *why)
 	if (wf->stopping || wf->ended)
 		return;
 	wf->stopping = true;
+	atomic_store(&wf->leaving, true);
 	snprintf(wf->stop_why, sizeof(wf->stop_why), "%s", why);
 	wf_say(wf, NULL, SMG_INFO, "stopping the services: %s", why);
 	wf_wake(wf);

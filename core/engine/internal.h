@@ -20,6 +20,7 @@
 #include "workflow/spec.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +116,7 @@ struct wf {
 	int out_fd, err_fd, log_fd; /* log_fd: the folder for the services' log files, or -1 */
 	struct client *client;
 	enum smg_wf_state state;
+	atomic_bool leaving;	      /* saved or stopped: nothing that takes long is begun, and an unpacking is given up */
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
 	char stop_why[256];
 	int workers, fetching;
@@ -216,6 +218,8 @@ void conduct_start(struct wf *wf);
 bool svc_over(const struct svc *s);
 /* Starts or restores the container of service i (blocks, without the lock); sets its shim. */
 int engine_launch(struct wf *wf, size_t i, bool restore, struct smg_err *err);
+/* Whether a launch failed for no other reason than that the workflow is leaving. Under the lock. */
+bool launch_called_off(const struct wf *wf, const struct smg_err *err);
 /* The worker of service i is done; an end that came meanwhile is taken up. Under wf->lock. */
 void svc_worker_done(struct wf *wf, size_t i);
 void wf_stop(struct wf *wf, const char *why);		       /* under wf->lock */

@@ -362,6 +362,10 @@ static void restore_failed(struct wf *wf, size_t i, const struct smg_err *err)
 {
 	struct svc *s = &wf->svc[i];
 
+	if (launch_called_off(wf, err)) {
+		svc_move(wf, i, SMG_SVC_SAVED, "");
+		return;
+	}
 	s->tries++;
 	retry_later(s);
 	svc_move(wf, i, SMG_SVC_SAVED, err->msg);

@@ -420,6 +420,7 @@ static void save_over(struct wf *wf)
 	wf_put_migration(wf);
 	wf_move(wf, SMG_WF_SAVED);
 	wf->saving = false;
+	atomic_store(&wf->leaving, wf->stopping);
 	wf_say(wf, NULL, SMG_INFO, "saved %lld services, %.1f MB, %.2f s after the signal%s%s", (long long)m->moved,
 		(double)m->bytes / 1e6, (double)(m->saved_us - m->signal_us) / 1e6,
 		!there		       ? ""
@@ -442,6 +443,7 @@ int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err 
 		return -1;
 	}
 	wf->saving = true;
+	atomic_store(&wf->leaving, true);
 	if (l->info)
 		wf_account(wf, l->info, true);
 	wf_move(wf, SMG_WF_SAVING);

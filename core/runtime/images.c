@@ -12,17 +12,22 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef SMG_BINDIR
 #define SMG_BINDIR "/usr/bin"
 #endif
 #define UNPACK_MS 1800000
+#define LOOK_MS 20
+#define SAID_MAX 2000	 /* of an unpacking's last words */
 #define INFO "info.json" /* the last thing that is written: with it an image is whole */
 #define NEW ".new-"	 /* being unpacked */
 #define GONE ".gone-"	 /* being removed */
@@ -31,7 +36,6 @@ struct smg_images {
 	char *dir;
 	int64_t max;
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
 	char **busy; /* "UID/HEX" that somebody unpacks */
 };
 
@@ -46,13 +50,26 @@ static char **find_busy(struct smg_images *im, const char *key)
 	return b && *b ? b : NULL;
 }
 
-static void enter(struct smg_images *im, const char *key)
+static bool called_off(atomic_bool *call_off)
 {
+	return call_off && atomic_load(call_off);
+}
+
+/* False: called off. */
+static bool enter(struct smg_images *im, const char *key, atomic_bool *call_off)
+{
+	bool off;
+
 	pthread_mutex_lock(&im->lock);
-	while (find_busy(im, key))
-		pthread_cond_wait(&im->changed, &im->lock);
-	smg_strv_add(&im->busy, key);
+	while (!(off = called_off(call_off)) && find_busy(im, key)) {
+		pthread_mutex_unlock(&im->lock);
+		smg_sleep_ms(LOOK_MS);
+		pthread_mutex_lock(&im->lock);
+	}
+	if (!off)
+		smg_strv_add(&im->busy, key);
 	pthread_mutex_unlock(&im->lock);
+	return !off;
 }
 
 static void leave(struct smg_images *im, const char *key)
@@ -65,7 +82,6 @@ static void leave(struct smg_images *im, const char *key)
 		free(*b);
 		memmove(b, b + 1, (smg_strv_len(b + 1) + 1) * sizeof(*b));
 	}
-	pthread_cond_broadcast(&im->changed);
 	pthread_mutex_unlock(&im->lock);
 }
 
@@ -246,39 +262,65 @@ static int open_namespace(const struct smg_owner *o, struct smg_err *err)
 }
 
 /* The program's own words, without its name in front. */
-static int failed(char *said, int status, struct smg_err *err)
+static int failed(int words, int status, struct smg_err *err)
 {
-	const char *name = "smigrate: ", *text = strstr(said, name);
-	size_t n = strlen(said);
+	char said[SAID_MAX + 1] = "", *text;
+	off_t all = lseek(words, 0, SEEK_END);
+	ssize_t n = pread(words, said, SAID_MAX, all > SAID_MAX ? all - SAID_MAX : 0);
 
 	while (n > 0 && said[n - 1] == '\n')
 		said[--n] = '\0';
-	text = text ? text + strlen(name) : said;
+	text = strstr(said, "smigrate: ");
+	text = text ? text + strlen("smigrate: ") : said;
 	return smg_fail(err, strstr(text, "no space left") ? SMG_ENOSPC : SMG_EINVAL, "%s",
 		*text	       ? text
 		: status > 128 ? "unpacking was killed"
 			       : "unpacking failed without a word");
 }
 
+static bool has_ended(pid_t pid)
+{
+	siginfo_t si = {0};
+
+	return waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == pid;
+}
+
+static int wait_for(pid_t pid, atomic_bool *call_off, int *status, struct smg_err *err)
+{
+	int64_t end = smg_steady_us() + UNPACK_MS * 1000LL;
+
+	while (!has_ended(pid) && !called_off(call_off) && smg_steady_us() < end)
+		smg_sleep_ms(LOOK_MS);
+	if (has_ended(pid))
+		return smg_reap(pid, 0, status, err);
+	kill(-pid, SIGKILL);
+	smg_reap(pid, 0, status, NULL);
+	if (called_off(call_off))
+		return smg_fail(err, SMG_EBUSY, "its unpacking was called off");
+	return smg_fail(err, SMG_ETIME, "it was not unpacked within %d minutes", UNPACK_MS / 60000);
+}
+
 /* The user cannot reach the folder by its path, and does not need to. */
-static int run_unpack(const char *image, const struct smg_owner *o, const char *dir, struct smg_err *err)
+static int run_unpack(const char *image, const struct smg_owner *o, const char *dir, atomic_bool *call_off, struct smg_err *err)
 {
 	SMG_AUTOCLOSE int ns = open_namespace(o, err);
 	SMG_AUTOCLOSE int at = open_dir(dir);
 	SMG_AUTOCLOSE int keep = at < 0 ? -1 : fcntl(at, F_DUPFD_CLOEXEC, SMG_KEEP_FD);
-	SMG_AUTOFREE char *there = smg_xasprintf("/proc/self/fd/%d", keep), *said = NULL;
+	SMG_AUTOCLOSE int words = memfd_create("words", MFD_CLOEXEC);
+	SMG_AUTOFREE char *there = smg_xasprintf("/proc/self/fd/%d", keep);
 	const char *argv[] = {SMG_BINDIR "/smigrate", "unpack-image", image, there, NULL};
 	struct smg_run_as as = {o->uid, o->gid, o->groups, o->n_groups, ns};
-	struct smg_run r = {.argv = argv, .keep_fd = keep, .as = &as, .timeout_ms = UNPACK_MS};
+	struct smg_run r = {.argv = argv, .stdout_fd = words, .keep_fd = keep, .as = &as};
 	int status;
+	pid_t pid;
 
 	if (ns < 0)
 		return -1;
-	if (keep < 0)
+	if (keep < 0 || words < 0)
 		return smg_fail_errno(err, "%s", dir);
-	if (smg_run(&r, &status, &said, err) < 0)
+	if (smg_start(&r, &pid, err) < 0 || wait_for(pid, call_off, &status, err) < 0)
 		return -1;
-	return status ? failed(said, status, err) : 0;
+	return status ? failed(words, status, err) : 0;
 }
 
 static int open_beneath(int at, const char *name)
@@ -331,45 +373,52 @@ static int settle(
 	return rename(made, dir) < 0 ? smg_fail_errno(err, "%s", dir) : 0;
 }
 
-static int unpack(
-	struct smg_images *im, const char *image, const char *hex, const struct smg_owner *o, const char *dir, struct smg_err *err)
+/* What is wanted: the image, of whom, and where it is to be. */
+struct want {
+	const char *image, *hex, *dir;
+	const struct smg_owner *owner;
+	atomic_bool *call_off;
+};
+
+static int unpack(struct smg_images *im, const struct want *w, struct smg_err *err)
 {
-	SMG_AUTOFREE char *tmp = smg_xasprintf("%s/%u/" NEW "%s", im->dir, o->uid, hex);
-	SMG_AUTOFREE char *digest = smg_xasprintf("sha256:%s", hex);
+	const struct smg_owner *o = w->owner;
+	SMG_AUTOFREE char *tmp = smg_xasprintf("%s/%u/" NEW "%s", im->dir, o->uid, w->hex);
+	SMG_AUTOFREE char *digest = smg_xasprintf("sha256:%s", w->hex);
 	int64_t began = smg_steady_us();
 	int rc;
 
-	if (smg_rmtree(tmp, err) < 0 || smg_rmtree(dir, err) < 0 || smg_mkdirs(tmp, 0700, err) < 0)
+	if (smg_rmtree(tmp, err) < 0 || smg_rmtree(w->dir, err) < 0 || smg_mkdirs(tmp, 0700, err) < 0)
 		return -1;
 	if (chown(tmp, o->uid, o->gid) < 0)
 		return smg_fail_errno(err, "%s", tmp);
-	rc = run_unpack(image, o, tmp, err);
+	rc = run_unpack(w->image, o, tmp, w->call_off, err);
 	if (rc == 0)
-		rc = settle(im, image, digest, tmp, dir, err);
+		rc = settle(im, w->image, digest, tmp, w->dir, err);
 	smg_rmtree(tmp, NULL);
 	if (rc == 0)
-		smg_info("%s unpacked for uid %u in %.1f s", image, o->uid, (double)(smg_steady_us() - began) / 1e6);
+		smg_info("%s unpacked for uid %u in %.1f s", w->image, o->uid, (double)(smg_steady_us() - began) / 1e6);
 	return rc;
 }
 
-static int get(struct smg_images *im, const char *image, const char *hex, const struct smg_owner *o, const char *dir, int *hold,
-	struct smg_err *err)
+static int get(struct smg_images *im, const struct want *w, int *hold, struct smg_err *err)
 {
-	SMG_AUTOFREE char *info = smg_xasprintf("%s/" INFO, dir);
+	SMG_AUTOFREE char *info = smg_xasprintf("%s/" INFO, w->dir);
 
 	for (int n = 0; n < 3; n++) {
-		*hold = smg_image_hold(dir);
+		*hold = smg_image_hold(w->dir);
 		if (*hold >= 0) {
 			utimensat(AT_FDCWD, info, NULL, 0);
 			return 0;
 		}
-		if (unpack(im, image, hex, o, dir, err) < 0)
-			return smg_wrap(err, "the image %s", image);
+		if (unpack(im, w, err) < 0)
+			return smg_wrap(err, "the image %s", w->image);
 	}
-	return smg_fail(err, SMG_EAGAIN, "the image %s is dropped as soon as it is unpacked: ImageCacheMax is too small", image);
+	return smg_fail(err, SMG_EAGAIN, "the image %s is dropped as soon as it is unpacked: ImageCacheMax is too small", w->image);
 }
 
-int smg_images_get(struct smg_images *im, const char *image, const struct smg_owner *o, char **dir, int *hold, struct smg_err *err)
+int smg_images_get(struct smg_images *im, const char *image, const struct smg_owner *o, atomic_bool *call_off, char **dir,
+	int *hold, struct smg_err *err)
 {
 	SMG_AUTOFREE char *key = NULL, *path = NULL;
 	struct smg_image i;
@@ -379,8 +428,9 @@ int smg_images_get(struct smg_images *im, const char *image, const struct smg_ow
 		return smg_fail(err, SMG_EINVAL, "'%.200s' is no OCI image with a digest", image);
 	key = smg_xasprintf("%u/%s", o->uid, i.digest);
 	path = smg_xasprintf("%s/%s", im->dir, key);
-	enter(im, key);
-	rc = get(im, image, i.digest, o, path, hold, err);
+	if (!enter(im, key, call_off))
+		return smg_fail(err, SMG_EBUSY, "the image %s: its unpacking was called off", image);
+	rc = get(im, &(struct want){image, i.digest, path, o, call_off}, hold, err);
 	leave(im, key);
 	if (rc == 0)
 		*dir = smg_steal(path);
@@ -407,7 +457,6 @@ int smg_images_open(const char *dir, int64_t max, struct smg_images **out, struc
 	im->dir = smg_xstrdup(dir);
 	im->max = max;
 	pthread_mutex_init(&im->lock, NULL);
-	pthread_cond_init(&im->changed, NULL);
 	each(im, sweep, NULL);
 	*out = im;
 	return 0;
@@ -418,7 +467,6 @@ void smg_images_close(struct smg_images *im)
 	if (!im)
 		return;
 	smg_strv_free(im->busy);
-	pthread_cond_destroy(&im->changed);
 	pthread_mutex_destroy(&im->lock);
 	free(im->dir);
 	free(im);

@@ -19,11 +19,12 @@ void smg_images_close(struct smg_images *im); /* NULL-tolerant */
 
 /*
  * Has the image (of spec.h, OCI, with its digest) unpacked if it is not: as its owner, who reads it in the mount namespace of
- * o->client. Blocks; of several calls for the same image one unpacks it. *dir: its folder, of the caller's to free. *hold: a
- * descriptor; as long as it, or another one that smg_image_hold gave, is open, the image stays.
- * SMG_ENOENT, SMG_EPERM, SMG_EINVAL, SMG_ENOSPC, SMG_ESYS in words for the user; nothing is left of a failed one.
+ * o->client. Blocks; of several calls for the same image one unpacks it; SMG_EBUSY once *call_off (may be NULL) is set. *dir: its
+ * folder, of the caller's to free. *hold: a descriptor; as long as it, or another one that smg_image_hold gave, is open, the image
+ * stays. SMG_ENOENT, SMG_EPERM, SMG_EINVAL, SMG_ENOSPC, SMG_ESYS in words for the user; nothing is left of a failed one.
  */
-int smg_images_get(struct smg_images *im, const char *image, const struct smg_owner *o, char **dir, int *hold, struct smg_err *err);
+int smg_images_get(struct smg_images *im, const char *image, const struct smg_owner *o, atomic_bool *call_off, char **dir,
+	int *hold, struct smg_err *err);
 /* For a shim, while it runs. -1: the image is gone. */
 int smg_image_hold(const char *dir);
 

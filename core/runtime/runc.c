@@ -241,7 +241,7 @@ static int launch(void *ctx, const struct smg_launch *l, struct smg_shim *out, s
 	if (smg_image_is_oci(l->service->image)) {
 		if (!rt->images)
 			return smg_fail(err, SMG_EUNSUP, "OCI images are not unpacked here");
-		if (smg_images_get(rt->images, l->service->image, l->owner, &dir, &hold, err) < 0)
+		if (smg_images_get(rt->images, l->service->image, l->owner, l->call_off, &dir, &hold, err) < 0)
 			return -1;
 	}
 	with.image_dir = dir;

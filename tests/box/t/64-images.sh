@@ -144,7 +144,7 @@ test_an_archive_and_another_user() {
 	nothing_half
 }
 
-umoci_back() { box_exec n1 sh -c '[ ! -e /usr/bin/umoci.away ] || mv /usr/bin/umoci.away /usr/bin/umoci'; }
+umoci_back() { box_exec n1 sh -c '[ ! -e /usr/bin/umoci.away ] || mv -f /usr/bin/umoci.away /usr/bin/umoci'; }
 test_what_goes_wrong_is_told() {
 	local job
 	prepare
@@ -169,6 +169,32 @@ test_what_goes_wrong_is_told() {
 	wait_job_state "$job" FAILED 60
 	assert_contains "$(output "$job")" 'service a cannot start: the image oci:'
 	assert_eq "$(unpacked n1)" '' 'what is left of it'
+	nothing_half
+}
+
+# A preemption does not wait for an unpacking: that begins anew where the job goes on.
+test_preempted_while_unpacking() {
+	local job
+	prepare
+	no_images
+	make_layout one
+	trap umoci_back EXIT
+	box_exec n1 sh -c 'mv /usr/bin/umoci /usr/bin/umoci.away && printf "#!/bin/sh\nsleep 60\n" >/usr/bin/umoci && chmod 755 /usr/bin/umoci'
+	{
+		service one 60
+		image_service a oci:./layout
+	} | workflow
+	job=$(submit -w n1)
+	wait_ticks one 5 30
+	svc_is "$job" a starting || fail "a is $(svc_state "$job" a)"
+	preempt "$job" 120 >/dev/null
+	wait_wf "$job" saved 10
+	svc_is "$job" a pending || fail "a is $(svc_state "$job" a)"
+	box_exec ctl scontrol update "jobid=$job" ReqNodeList=n2
+	wait_said "$job" 'a | version one step 1' 60
+	in_wf touch go
+	wait_done "$job" 60
+	assert_exact one 60
 	nothing_half
 }
 
