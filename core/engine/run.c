@@ -155,6 +155,17 @@ static struct wf *start_fresh(struct visit *v, struct smg_spec *spec, struct smg
 	return wf;
 }
 
+/* Said rather than passed over: a file that people know from elsewhere mostly publishes some. */
+static void tell_ports(struct wf *wf)
+{
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->spec->services[i].n_ports && net_member(wf, i))
+			wf_say(wf, wf->spec->services[i].name, SMG_WARN,
+				"the ports of service %s are reached by the workflow's other services only, not from outside yet: "
+				"network_mode: host puts it on the node's network",
+				wf->spec->services[i].name);
+}
+
 /* What the file says now against what was started: the first one counts, and the user should know. */
 static bool spec_differs(const struct wf *wf, struct smg_spec *spec)
 {
@@ -314,6 +325,7 @@ static int obtain(struct visit *v, struct smg_spec **spec, struct wf **wf, struc
 				return -1;
 			pthread_mutex_lock(&(*wf)->lock);
 			*c = attach(*wf, v->conn);
+			tell_ports(*wf);
 			pthread_mutex_unlock(&(*wf)->lock);
 		}
 		if (got == GOT_IT)

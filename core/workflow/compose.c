@@ -94,6 +94,7 @@ static void read_service(struct smg_compose *c, const struct smg_node *key, cons
 	*s = (struct smg_service){
 		.name = smg_xstrdup(key->value),
 		.health = {.interval_ms = 30000, .timeout_ms = 30000, .retries = 3},
+		.network = SMG_NET_BRIDGE,
 		.stop_signal = SIGTERM,
 		.stop_grace_ms = 10000,
 	};

@@ -334,8 +334,6 @@ const char *smg_ports_fault(const struct smg_service *s)
 			       "number twice";
 	if (s->n_ports && s->network == SMG_NET_NONE)
 		return "publishes ports, but with network_mode: none there is no network to reach them by";
-	if (s->n_ports && s->network == SMG_NET_BRIDGE)
-		return "publishes ports, but the workflow's own network is not reached from outside yet: use network_mode: host";
 	return smg_ports_clash(&alone, &a, &b, &port) ? "publishes the same port of the node twice" : NULL;
 }
 

@@ -27,7 +27,7 @@ static void defaults(void **state)
 	assert_null(a->environment);
 	assert_null(a->working_dir);
 	assert_null(a->health.test);
-	assert_int_equal(a->network, SMG_NET_HOST);
+	assert_int_equal(a->network, SMG_NET_BRIDGE);
 	assert_int_equal(a->stop_signal, 15);
 	assert_int_equal(a->stop_grace_ms, 10000);
 	assert_int_equal(a->fallback, SMG_FALLBACK_RESTART);

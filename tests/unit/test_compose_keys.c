@@ -303,7 +303,6 @@ static void ports(void **state)
 	refuse_key("ports: ['80:80', '80:80']", 12, "the same port of the node twice");
 	refuse_key("ports: ['80:80', '127.0.0.1:80:80']", 12, "the same port of the node twice");
 	refuse_key("ports: ['80:80']\n    network_mode: none", 12, "there is no network to reach them by");
-	refuse_key("ports: ['80:80']\n    network_mode: bridge", 12, "not reached from outside yet: use network_mode: host");
 	refuse_key("ports: ['8080:80']\n    network_mode: host", 12, "with network_mode: host a port is reached as it is");
 	refuse("services:\n  a: {image: /i, command: x, ports: ['80:80']}\n  b: {image: /i, command: x, ports: ['1:1', '80:80']}\n",
 		3, 3, "'b' publishes port 80/tcp of the node, which 'a' has");
