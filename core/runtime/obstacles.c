@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/criu_log.h"
+#include "runtime/refuse.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -182,23 +183,14 @@ static void look_at_maps(struct search *s, const char *pid)
 	}
 }
 
-static void look_at_tracer(struct search *s, const char *pid)
-{
-	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%s/status", pid), *text = NULL;
-	const char *at;
-
-	if (smg_read_file(path, 65536, &text, NULL, NULL) < 0)
-		return;
-	at = strstr(text, "TracerPid:");
-	if (at && atoi(at + 10) > 0)
-		tell(s, true, smg_criu_words("is traced by"));
-}
-
 static void look_at_process(struct search *s, const char *pid)
 {
+	struct smg_err why = {0};
+
 	look_at_fds(s, pid);
 	look_at_maps(s, pid);
-	look_at_tracer(s, pid);
+	if (smg_refuse_process(atoi(pid), &why) < 0)
+		tell(s, true, why.msg);
 }
 
 static void look_in_cgroup(struct search *s, const char *dir)

@@ -52,17 +52,21 @@ static bool has_semaphore(int pid)
 	return found;
 }
 
-static int check(void *arg, pid_t pid)
+int smg_refuse_process(pid_t pid, struct smg_err *err)
 {
 	SMG_AUTOFREE char *status = smg_xasprintf("/proc/%d/status", (int)pid);
-	struct smg_err *err = arg;
 
 	/* CRIU tries for ten seconds, with everything at a standstill, and says "zombie". */
 	if (value_in(status, "\nTracerPid:") != 0)
-		return smg_fail(err, SMG_EUNSUP, "a debugger or tracer is attached to a process in it, which CRIU cannot save");
+		return smg_fail(err, SMG_EUNSUP, "a debugger or tracer is attached to it");
 	if (has_semaphore(pid))
 		return smg_fail(err, SMG_EUNSUP, "it holds an eventfd with EFD_SEMAPHORE, which CRIU would restore as one without");
 	return 0;
+}
+
+static int check(void *arg, pid_t pid)
+{
+	return smg_refuse_process(pid, arg);
 }
 
 int smg_refuse(const char *cgroup_dir, struct smg_err *err)
