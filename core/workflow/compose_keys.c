@@ -91,7 +91,7 @@ const struct smg_key smg_service_keys[] = {
 	{"isolation", ANY, NULL, ""},
 	{"label_file", TEXT | LIST, NULL, NULL},
 	{"labels", LIST | MAP | NIL, NULL, NULL},
-	{"links", ANY, NULL, "use depends_on; in the node's network services meet at 127.0.0.1"},
+	{"links", ANY, NULL, "use depends_on: services find one another by their names"},
 	{"logging", MAP | NIL, NULL, NULL},
 	{"mac_address", ANY, NULL, ""},
 	{"mem_limit", TEXT | NUM, smg_read_mem_limit, NULL},

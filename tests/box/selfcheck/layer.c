@@ -16,12 +16,11 @@
 static int entries(const char *path)
 {
 	DIR *d = opendir(path);
-	struct dirent *e;
 	int n = -2;
 
 	if (!d)
 		return -1;
-	while ((e = readdir(d)) != NULL)
+	while (readdir(d))
 		n++;
 	closedir(d);
 	return n;
@@ -314,10 +313,7 @@ static const char *odd_name(int i)
 {
 	static char longest[256];
 	static const char *const names[] = {"-rf", " ", "a\nb", "\xff\xfe not UTF-8", "\xc3\xa4\xe2\x82\xac", "*?[", "link_remap",
-		".wh.x",
-		"."
-		"..",
-		"a\\b\"c'", "@LongLink"};
+		".wh.x", "...", "a\\b\"c'", "@LongLink"};
 
 	memset(longest, 'n', 255);
 	if (i == sizeof(names) / sizeof(names[0]))

@@ -507,6 +507,13 @@ static size_t slurp(const char *path, char *buf, size_t max)
 	return n > 0 ? (size_t)n : 0;
 }
 
+static bool has_variable(void)
+{
+	const char *value = getenv("SELFCHECK");
+
+	return value && !strcmp(value, "a value");
+}
+
 static void environment_set_up(void)
 {
 	for (int i = 0; i < 3; i++) {
@@ -514,7 +521,7 @@ static void environment_set_up(void)
 		lengths[i] = slurp(about[i], before[i], 65536);
 		need(lengths[i] > 0, about[i]);
 	}
-	need(getenv("SELFCHECK") && !strcmp(getenv("SELFCHECK"), "a value"), "SELFCHECK");
+	need(has_variable(), "SELFCHECK");
 }
 
 static const char *environment_check(void)
@@ -527,7 +534,7 @@ static const char *environment_check(void)
 
 		EXPECT(n == lengths[i] && memcmp(now, before[i], n) == 0, "%s is not what it was", about[i]);
 	}
-	EXPECT(!strcmp(getenv("SELFCHECK"), "a value") && getauxval(AT_PAGESZ) == 4096, "the environment is not what it was");
+	EXPECT(has_variable() && getauxval(AT_PAGESZ) == 4096, "the environment is not what it was");
 	EXPECT(readlink("/proc/self/exe", exe, sizeof(exe) - 1) > 0 && strstr(exe, "selfcheck") && !strstr(exe, "deleted"),
 		"/proc/self/exe is %s", exe);
 	return NULL;

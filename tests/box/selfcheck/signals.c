@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -135,7 +136,7 @@ static void handler(int signo, siginfo_t *si, void *context)
 	(void)context;
 	if (signo == SIGUSR1 && si->si_pid == getpid())
 		caught++;
-	if (&here >= stack && &here < stack + sizeof(stack))
+	if ((uintptr_t)&here - (uintptr_t)stack < sizeof(stack))
 		on_stack++;
 }
 
