@@ -304,8 +304,7 @@ void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct s
 	struct smg_err err = {0};
 	int saved = 0;
 
-	if (info)
-		mark_see(e, info);
+	mark_see(e, info);
 	l.deadline_us = requeue ? (int64_t)info->end * 1000000 : 0;
 	if (!requeue) /* Slurm is ending the script already, and looks ever more seldom whether it is gone */
 		tell_clients(e, job, true);

@@ -75,7 +75,7 @@ static void look_at_device(struct search *s, const char *path, const char *name)
 /* "0100007F:1F90" of /proc/net/tcp, words of 32 bits in the machine's order. */
 static bool parse_end(const char *hex, size_t digits, char *text, size_t n)
 {
-	uint32_t word[4];
+	uint32_t word[4] = {0};
 	char part[9] = "";
 	bool loop;
 

@@ -47,7 +47,7 @@ struct smg_launch {
 	size_t unmet_size;
 	const struct smg_net *net; /* where network is SMG_NET_BRIDGE; it is up */
 	int log_fd;		   /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */
-	atomic_bool *call_off; /* set by another thread: an unpacking of the image is given up, SMG_EBUSY. NULL: never */
+	atomic_bool *call_off;	   /* set by another thread: an unpacking of the image is given up, SMG_EBUSY. NULL: never */
 	const char *image_dir; /* the runtime's own: where it has unpacked the service's OCI image; NULL: the image is a folder */
 };
 

@@ -15,12 +15,11 @@ static long at(struct node *n, const char *act, int which)
 	SMG_AUTOFREE char *log = smg_fake_log(&n->rt);
 	const char *p = log;
 
-	for (int i = 0; i < which; i++) {
+	for (int i = 0; p && i < which; i++)
 		p = strstr(i ? p + 1 : p, act);
-		if (!p)
-			fail_msg("%s: no %d. '%s' in:\n%s", n->name, which, act, log);
-	}
-	return p - log;
+	if (!p)
+		fail_msg("%s: no %d. '%s' in:\n%s", n->name, which, act, log);
+	return p ? p - log : -1;
 }
 
 #define BEFORE(n, a, b) assert_true(at(n, a, 1) < at(n, b, 1))

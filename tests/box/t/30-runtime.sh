@@ -49,7 +49,7 @@ test_a_user_and_nothing_more() {
 	expect_output a oops
 	retry 5 box_exec n1 test -e "$RUN/c/a/exit" || fail "no exit status"
 	OUTPUT=$(output a)
-	assert_contains "$OUTPUT" 'a | uid=2001 gid=2001 groups=2001,2100'
+	assert_contains "$OUTPUT" 'a | uid=2001(user1) gid=2001(user1) groups=2001(user1),2100(lab)'
 	assert_eq "$(grep -c 'Cap[A-Za-z]*:.*0000000000000000' <<<"$OUTPUT")" 5 "empty capability sets"
 	assert_contains "$OUTPUT" $'NoNewPrivs:\t1'
 	assert_contains "$OUTPUT" nosuid
@@ -65,7 +65,7 @@ test_setuid_root_in_a_volume_has_no_effect() {
 	fresh b
 	box_exec n1 sh -c 'mkdir -p /tmp/suid; cp /usr/bin/id /tmp/suid/id; chmod 4755 /tmp/suid/id'
 	launch b vol=/tmp/suid:/suid -- /suid/id
-	expect_output b uid=2001
+	expect_output b 'uid=2001(user1)'
 	[[ $(output b) != *euid=0* ]] || fail "root by a setuid program"
 	drive cleanup b
 }

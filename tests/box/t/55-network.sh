@@ -41,7 +41,7 @@ test_names_and_ports() {
 		member db /usr/bin/python3 /here/serve.py db
 		member asks /bin/sh -c 'python3 /here/serve.py asks & exec python3 /here/ask.py'
 	} | in_wf tee workflow.yaml >/dev/null
-	JOB=$(submit)
+	JOB=$(submit --time=20)
 	wait_result asked 30
 	assert_eq "$(result asked)" $'web hears 10.211.0.4\ndb hears 10.211.0.4\nasks hears 127.0.0.1\nasks is 10.211.0.4'
 	# Neither the node nor another user's job sees any of it.
@@ -54,7 +54,7 @@ test_names_and_ports() {
 no_network() { # JOB
 	local node
 	for node in $(box_nodes); do
-		[[ -z $(box_exec "$node" ip netns list | grep "smigrate-$1\.") ]] || return 1
+		if box_exec "$node" ip netns list | grep -q "smigrate-$1\."; then return 1; fi
 	done
 }
 
@@ -106,7 +106,7 @@ test_a_transfer_moves_three_times() {
 		member take /usr/bin/python3 /here/transfer.py take
 		member give /usr/bin/python3 /here/transfer.py give
 	} | in_wf tee workflow.yaml >/dev/null
-	JOB=$(submit)
+	JOB=$(submit --time=20)
 	for n in 1 2 3; do
 		retry 60 taken $((n * 160)) || fail "no more than $(result taken) MB came: $(output "$JOB")"
 		preempt "$JOB" 3 >/dev/null
