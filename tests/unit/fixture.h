@@ -666,14 +666,12 @@ static void copy_file(const char *from, const char *to)
 }
 
 /* As the disk has it at this moment. */
-static void copy_journal(struct daemon *d, const char *from, const char *to)
+static void copy_journal(const char *from, const char *to)
 {
 	SMG_AUTOFREE char *from_wal = smg_xasprintf("%s-wal", from), *to_wal = smg_xasprintf("%s-wal", to);
 
-	smg_store_begin(d->journal, NULL);
 	copy_file(from, to);
 	copy_file(from_wal, to_wal);
-	smg_store_end(d->journal, false, NULL);
 }
 
 static void hang_up(struct client *c)
@@ -695,10 +693,14 @@ static void kill_daemon(struct node *n)
 	dir = state_dir(n);
 	journal = journal_path(n);
 	pthread_rwlock_wrlock(&d->lock);
+	/* Nobody writes the journal from before the files go until it is copied: a thread that misses them must not get to say so.
+	 */
+	smg_store_begin(d->journal, NULL);
 	/* What its threads go on to do to files, they do where nothing is any more. */
 	if (rename(old_dir, dir) < 0)
 		abort();
-	copy_journal(d, old_journal, journal);
+	copy_journal(old_journal, journal);
+	smg_store_end(d->journal, false, NULL);
 	d->dead = true;
 	pthread_rwlock_unlock(&d->lock);
 	pthread_mutex_lock(&n->lock);
