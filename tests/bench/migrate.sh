@@ -76,7 +76,7 @@ workflow() { # SERVICES-JSON FOLDER SEED CONTENTS
 	echo "name: bench"
 	echo "services:"
 	jq -r --arg root "$BENCH_DIR" --arg base "$2" --arg seed "$3" --arg shared "$shared" '.[] |
-		"  \(.name):\n    image: /images/debian\n    network_mode: none\n    volumes: [\"\($root):\($root)\"]\n    stop_grace_period: 2s\n" +
+		"  \(.name):\n    image: /images/debian\n    network_mode: host\n    volumes: [\"\($root):\($root)\"]\n    stop_grace_period: 2s\n" +
 		"    command: [\($root)/ballast, \($base)/\(.name), \"\(.mib)\", \"\($seed)\", \"\($shared)\"]" +
 		if .needs == [] then "" else "\n    depends_on: \(.needs | tojson)" end' <<<"$1"
 }
