@@ -97,8 +97,8 @@ test_a_transfer_moves_three_times() {
 		        h.update(block)
 		        got += SIZE
 		        time.sleep(0.015)
-		    c.shutdown(socket.SHUT_WR)
 		    assert (c.getpeername(), c.getsockname()) == before
+		    c.shutdown(socket.SHUT_WR)
 		note(sys.argv[1], "%d %s %s" % (got, before, h.hexdigest()))
 	PY
 	{
