@@ -137,7 +137,7 @@ hashchain_by() { # GRACE-SECONDS WHAT-IS-TO-BE-CHECKED
 	all_nodes_idle
 	box_exec ctl scontrol update partitionname=low "GraceTime=$1"
 	tar -C "$ROOT/workflows" -c hashchain | box exec ctl --user user1 -- sh -c "rm -rf $EXAMPLES/hashchain && mkdir -p $EXAMPLES && tar -C $EXAMPLES -x"
-	job=$(in_hashchain env STEPS=3000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
+	job=$(in_hashchain env STEPS=6000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
 	retry 30 step_said "$job" 'chain4 | step 300000' || fail 'no step is said'
 	assert_eq "$(node_of "$job")" n1
 	watch_disk n1 "$TMP/n1"
@@ -147,7 +147,7 @@ hashchain_by() { # GRACE-SECONDS WHAT-IS-TO-BE-CHECKED
 	stop_watching n1 n2
 	"$2" "$job"
 	wait_done "$job" 120
-	in_hashchain env STEPS=3000000 ./check "hashchain-$job.out"
+	in_hashchain env STEPS=6000000 ./check "hashchain-$job.out"
 	assert_eq "$(in_hashchain grep -c ' | step 300000$' "hashchain-$job.out")" 4 'first steps'
 	assert_clean "$job"
 }
