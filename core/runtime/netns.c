@@ -45,8 +45,7 @@ static void set_sysctl(const char *path, const char *value)
 		smg_debug("%s cannot be set to %s", path, value);
 }
 
-/* `ip` with these arguments and commands on its standard input. */
-static int run_ip(const char *netns, const char *commands, struct smg_err *err)
+int smg_ip(const char *netns, const char *commands, struct smg_err *err)
 {
 	const char *in[] = {"ip", "-n", netns, "-batch", "-", NULL}, *here[] = {"ip", "-batch", "-", NULL};
 	SMG_AUTOCLOSE int fd = memfd_create("ip", MFD_CLOEXEC);
@@ -72,13 +71,13 @@ static int plug_in(const struct smg_net *n, struct smg_err *err)
 	SMG_AUTOFREE char *own =
 		smg_xasprintf("addr add %s dev eth0\nlink set eth0 up\nroute add default via %s\n", n->address, n->gateway);
 
-	if (run_ip(n->name, link, NULL) < 0) {
-		run_ip(n->name, drop, NULL);
-		if (run_ip(n->name, link, err) < 0)
+	if (smg_ip(n->name, link, NULL) < 0) {
+		smg_ip(n->name, drop, NULL);
+		if (smg_ip(n->name, link, err) < 0)
 			return smg_wrap(err, "the workflow's network %s", n->name);
 	}
 	set_sysctl("/proc/sys/net/ipv4/neigh/eth0/mcast_solicit", "600");
-	return run_ip(NULL, own, err);
+	return smg_ip(NULL, own, err);
 }
 
 /* Without capabilities nobody in there could listen on a port below 1024, nor ping. */

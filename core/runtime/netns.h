@@ -16,4 +16,8 @@
  */
 int smg_netns_private(json_t *config, const struct smg_net *net, struct smg_err *err);
 
+/* Has `ip` carry out the commands, one a line, in the namespace of that name (NULL: in the caller's); it stops at the first that
+ * fails: SMG_ESYS with its words, SMG_ENOENT where ip (iproute2) is not installed. */
+int smg_ip(const char *netns, const char *commands, struct smg_err *err);
+
 #endif

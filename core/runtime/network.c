@@ -7,28 +7,13 @@
  */
 #include "runtime/real.h"
 
-#include "base/process.h"
 #include "base/util.h"
+#include "runtime/netns.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#define IP_TIMEOUT_MS 20000
 #define NETNS_DIR "/run/netns"
-
-static int ip(const char *const *args, struct smg_err *err)
-{
-	const char *argv[16] = {"ip"};
-	struct smg_run r = {.argv = argv, .timeout_ms = IP_TIMEOUT_MS};
-	size_t n = 1;
-
-	while (*args && n < 15)
-		argv[n++] = *args++;
-	return smg_run_ok(&r, NULL, err);
-}
 
 static bool there(const char *name)
 {
@@ -39,7 +24,7 @@ static bool there(const char *name)
 
 static bool whole(const char *name)
 {
-	return there(name) && ip((const char *[]){"-n", name, "link", "show", "br0", NULL}, NULL) == 0;
+	return there(name) && smg_ip(name, "link show br0\n", NULL) == 0;
 }
 
 char *smg_real_net_hosts(const struct smg_real *rt, const char *name)
@@ -59,13 +44,13 @@ static int write_hosts(const struct smg_real *rt, const char *name, const char *
 
 static int make(const char *name, const char *gateway, struct smg_err *err)
 {
+	SMG_AUTOFREE char *add = smg_xasprintf("netns add %s\n", name);
+	SMG_AUTOFREE char *fill =
+		smg_xasprintf("link set lo up\nlink add br0 type bridge mcast_snooping 0\naddr add %s dev br0\n", gateway);
+
 	if (there(name) && smg_real_net_down(NULL, name, err) < 0) /* half of one: whoever made it has died */
 		return -1;
-	if (ip((const char *[]){"netns", "add", name, NULL}, err) < 0 ||
-		ip((const char *[]){"-n", name, "link", "set", "lo", "up", NULL}, err) < 0 ||
-		ip((const char *[]){"-n", name, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0", NULL}, err) < 0)
-		return -1;
-	return ip((const char *[]){"-n", name, "addr", "add", gateway, "dev", "br0", NULL}, err);
+	return smg_ip(NULL, add, err) < 0 ? -1 : smg_ip(name, fill, err);
 }
 
 int smg_real_net_up(void *ctx, const char *name, const char *gateway, const char *hosts, bool held, struct smg_err *err)
@@ -82,17 +67,17 @@ int smg_real_net_up(void *ctx, const char *name, const char *gateway, const char
 int smg_real_net_hold(void *ctx, const char *name, bool held, struct smg_err *err)
 {
 	(void)ctx;
-	return ip((const char *[]){"-n", name, "link", "set", "br0", held ? "down" : "up", NULL}, err);
+	return smg_ip(name, held ? "link set br0 down\n" : "link set br0 up\n", err);
 }
 
 int smg_real_net_down(void *ctx, const char *name, struct smg_err *err)
 {
+	SMG_AUTOFREE char *del = smg_xasprintf("netns del %s\n", name);
+
 	if (ctx) {
 		SMG_AUTOFREE char *hosts = smg_real_net_hosts(ctx, name);
 
 		unlink(hosts);
 	}
-	if (!there(name))
-		return 0;
-	return ip((const char *[]){"netns", "del", name, NULL}, err);
+	return there(name) ? smg_ip(NULL, del, err) : 0;
 }

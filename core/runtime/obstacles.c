@@ -183,34 +183,18 @@ static void look_at_maps(struct search *s, const char *pid)
 	}
 }
 
-static void look_at_process(struct search *s, const char *pid)
+static int look_at_process(void *arg, pid_t pid)
 {
+	struct search *s = arg;
 	struct smg_err why = {0};
+	char name[16];
 
-	look_at_fds(s, pid);
-	look_at_maps(s, pid);
-	if (smg_refuse_process(atoi(pid), &why) < 0)
+	snprintf(name, sizeof(name), "%d", (int)pid);
+	look_at_fds(s, name);
+	look_at_maps(s, name);
+	if (smg_refuse_process(pid, &why) < 0)
 		tell(s, true, why.msg);
-}
-
-static void look_in_cgroup(struct search *s, const char *dir)
-{
-	SMG_AUTOFREE char *procs = smg_xasprintf("%s/cgroup.procs", dir), *text = NULL;
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	char *save = NULL;
-
-	if (smg_read_file(procs, MAX_PROC_FILE, &text, NULL, NULL) == 0)
-		for (char *pid = strtok_r(text, "\n", &save); pid; pid = strtok_r(NULL, "\n", &save))
-			look_at_process(s, pid);
-	while (d && (e = readdir(d)) != NULL) {
-		SMG_AUTOFREE char *sub = smg_xasprintf("%s/%s", dir, e->d_name);
-
-		if (e->d_type == DT_DIR && e->d_name[0] != '.')
-			look_in_cgroup(s, sub);
-	}
-	if (d)
-		closedir(d);
+	return 0;
 }
 
 int smg_real_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg, struct smg_err *err)
@@ -218,15 +202,13 @@ int smg_real_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg
 	struct smg_real *rt = ctx;
 	struct smg_container *c = smg_containers_get(&rt->table, id, err);
 	struct search s = {.fn = fn, .arg = arg};
-	char init[16];
 
 	if (!c)
 		return -1;
-	snprintf(init, sizeof(init), "%d", (int)c->shim.init);
 	if (*c->cgroup_dir)
-		look_in_cgroup(&s, c->cgroup_dir);
+		smg_cgroup_each(c->cgroup_dir, look_at_process, &s);
 	else
-		look_at_process(&s, init);
+		look_at_process(&s, c->shim.init);
 	smg_containers_put(&rt->table, c);
 	for (size_t i = 0; i < s.n; i++)
 		free(s.found[i]);

@@ -133,12 +133,11 @@ images_on_disk() { grep -hE '/images(/|$)|\.img( |$)|/pages-|/hold/.*/(pagemap|c
 # Moves hashchain once; the disk is looked at.
 hashchain_by() { # GRACE-SECONDS WHAT-IS-TO-BE-CHECKED
 	local job
-	clear_jobs
+	example hashchain
 	all_nodes_idle
 	box_exec ctl scontrol update partitionname=low "GraceTime=$1"
-	tar -C "$ROOT/workflows" -c hashchain | box exec ctl --user user1 -- sh -c "rm -rf $EXAMPLES/hashchain && mkdir -p $EXAMPLES && tar -C $EXAMPLES -x"
-	job=$(in_hashchain env STEPS=6000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
-	retry 30 step_said "$job" 'chain4 | step 300000' || fail 'no step is said'
+	job=$(in_example hashchain env STEPS=6000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
+	retry 30 step_said hashchain "$job" 'chain4 | step 300000' || fail 'no step is said'
 	assert_eq "$(node_of "$job")" n1
 	watch_disk n1 "$TMP/n1"
 	watch_disk n2 "$TMP/n2"
@@ -147,12 +146,10 @@ hashchain_by() { # GRACE-SECONDS WHAT-IS-TO-BE-CHECKED
 	stop_watching n1 n2
 	"$2" "$job"
 	wait_done "$job" 120
-	in_hashchain env STEPS=6000000 ./check "hashchain-$job.out"
-	assert_eq "$(in_hashchain grep -c ' | step 300000$' "hashchain-$job.out")" 4 'first steps'
+	in_example hashchain env STEPS=6000000 ./check "hashchain-$job.out"
+	assert_eq "$(in_example hashchain grep -c ' | step 300000$' "hashchain-$job.out")" 4 'first steps'
 	assert_clean "$job"
 }
-in_hashchain() { box exec ctl --user user1 -- sh -c "cd $EXAMPLES/hashchain && exec \"\$@\"" sh "$@"; }
-step_said() { [[ $(in_hashchain cat "hashchain-$1.out" 2>/dev/null) == *"$2"* ]]; } # JOB TEXT
 grace_back() {
 	box_exec ctl scontrol update partitionname=low GraceTime=20
 	put_back
