@@ -12,25 +12,30 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum kind { STRING, PATH, INT, SIZE, YES, SUBNET, LEVEL };
+enum kind { STRING, PATH, INT, SIZE, WORD, SUBNET };
 
 static const struct key {
 	const char *name;
 	enum kind kind;
 	size_t offset, size;
-	int min, max; /* of a number; of a string min is 1 where it must not be empty */
+	int min, max;	      /* of a number; of a string min is 1 where it must not be empty */
+	const char *yes, *no; /* of a word: what is true and what is false */
 } keys[] = {
 #define S(k, n, f, least)                                                                                                          \
 	{                                                                                                                          \
-		n, k, offsetof(struct smg_config, f), sizeof(((struct smg_config *)0)->f), least, 0                                \
+		n, k, offsetof(struct smg_config, f), sizeof(((struct smg_config *)0)->f), least, 0, NULL, NULL                    \
 	}
 #define I(n, f, lo, hi)                                                                                                            \
 	{                                                                                                                          \
-		n, INT, offsetof(struct smg_config, f), sizeof(int), lo, hi                                                        \
+		n, INT, offsetof(struct smg_config, f), sizeof(int), lo, hi, NULL, NULL                                            \
 	}
 #define O(k, n, f)                                                                                                                 \
 	{                                                                                                                          \
-		n, k, offsetof(struct smg_config, f), sizeof(((struct smg_config *)0)->f), 0, 0                                    \
+		n, k, offsetof(struct smg_config, f), sizeof(((struct smg_config *)0)->f), 0, 0, NULL, NULL                        \
+	}
+#define W(n, f, yes, no)                                                                                                           \
+	{                                                                                                                          \
+		n, WORD, offsetof(struct smg_config, f), sizeof(bool), 0, 0, yes, no                                               \
 	}
 	S(STRING, "NodeName", node, 1),
 	S(STRING, "StateHost", state_host, 0),
@@ -47,15 +52,20 @@ static const struct key {
 	I("LandKeep", land_keep_s, 1, 365 * 86400),
 	O(SIZE, "ImageCacheMax", image_cache_max),
 	O(SIZE, "MaxRate", max_rate),
-	O(YES, "Encrypt", encrypt),
-	O(YES, "SkipZeros", skip_zeros),
-	O(YES, "Dedup", dedup),
-	O(YES, "Compress", compress),
+	W("Encrypt", encrypt, "yes", "no"),
+	W("SkipZeros", skip_zeros, "yes", "no"),
+	W("Dedup", dedup, "yes", "no"),
+	W("Compress", compress, "yes", "no"),
 	O(SUBNET, "Subnet", subnet),
-	O(LEVEL, "LogLevel", debug),
+	I("PollInterval", poll_interval_s, 0, 3600),
+	W("OnSuspend", suspend_migrates, "migrate", "freeze"),
+	I("SuspendStart", suspend_start_s, 0, 3600),
+	I("UserMoves", user_moves, 0, 3600),
+	W("LogLevel", debug, "debug", "info"),
 #undef S
 #undef I
 #undef O
+#undef W
 };
 
 static void set_defaults(struct smg_config *c)
@@ -71,6 +81,9 @@ static void set_defaults(struct smg_config *c)
 	c->image_cache_max = 20LL << 30;
 	c->land_wait_s = 10;
 	c->land_keep_s = 600;
+	c->poll_interval_s = 5;
+	c->suspend_start_s = 2;
+	c->user_moves = 6;
 	c->skip_zeros = c->dedup = c->compress = true;
 	c->subnet = 10u << 24 | 211u << 16;
 	c->subnet_bits = 16;
@@ -149,19 +162,14 @@ static int set_key(struct smg_config *c, const struct key *k, const char *value,
 			return smg_fail(
 				err, SMG_EINVAL, "%s must be a number of bytes, such as 512M or 8G, not '%s'", k->name, value);
 		return 0;
-	case YES:
-		if (strcasecmp(value, "yes") && strcasecmp(value, "no"))
-			return smg_fail(err, SMG_EINVAL, "%s must be yes or no, not '%s'", k->name, value);
-		*(bool *)at = !strcasecmp(value, "yes");
+	case WORD:
+		if (strcasecmp(value, k->yes) && strcasecmp(value, k->no))
+			return smg_fail(err, SMG_EINVAL, "%s must be %s or %s, not '%s'", k->name, k->yes, k->no, value);
+		*(bool *)at = !strcasecmp(value, k->yes);
 		return 0;
 	case SUBNET:
 		if (parse_subnet(value, c) < 0)
 			return smg_fail(err, SMG_EINVAL, "%s must be a network like 10.211.0.0/16, not '%s'", k->name, value);
-		return 0;
-	case LEVEL:
-		if (strcasecmp(value, "debug") && strcasecmp(value, "info"))
-			return smg_fail(err, SMG_EINVAL, "%s must be info or debug, not '%s'", k->name, value);
-		*(bool *)at = !strcasecmp(value, "debug");
 		return 0;
 	}
 	return 0;

@@ -38,6 +38,10 @@ struct smg_config {
 	bool compress;		 /* Compress: LZ4 where the link is what is waited for */
 	uint32_t subnet;	 /* Subnet: of the addresses that services have on their workflow's network; 10.211.0.0/16 */
 	int subnet_bits;	 /* ... of which so many are the network's */
+	int poll_interval_s;	 /* PollInterval: the state host asks slurmctld about protected jobs so often; 5; 0: never */
+	bool suspend_migrates;	 /* OnSuspend=migrate: a suspended job is moved to where it can run; default freeze */
+	int suspend_start_s;	 /* SuspendStart: ... if slurmctld says that it would start there within so many seconds; 2 */
+	int user_moves;		 /* UserMoves: moves of one job that its owner may ask for in an hour; 6; root is not counted */
 	bool debug;		 /* LogLevel=debug */
 };
 

@@ -220,14 +220,15 @@ static void foresee_target(struct wf *wf, struct target *t, struct smg_err *why)
 	struct smg_slurm *sl = &wf->e->env.slurm;
 	struct smg_peer *p = &wf->e->env.peer;
 	SMG_AUTOJSON json_t *req = json_pack("{s:s}", "op", "rates"), *reply = NULL;
+	struct smg_where where = {.not_on = wf->e->env.config.node};
 	struct pointer own = {0};
 	struct smg_job job;
 
 	memset(t, 0, sizeof(*t));
 	if (sl->ops->job(sl->ctx, wf->job, &job, NULL) == 0)
 		pointer_parse(job.admin_comment, &own);
-	if (sl->ops->could_start(sl->ctx, wf->job, wf->e->env.config.node, pointer_own_nodes(&own), t->node, sizeof(t->node), why) <
-			0 ||
+	where.req_nodes = pointer_own_nodes(&own);
+	if (sl->ops->could_start(sl->ctx, wf->job, &where, t->node, sizeof(t->node), why) < 0 ||
 		p->ops->call(p->ctx, t->node, req, PEER_MS, &reply, why) < 0)
 		return;
 	target_rates(t, reply);

@@ -38,6 +38,7 @@ int64_t stream_measure(struct wf *wf)
 static void ask_where(struct wf *wf, struct leaving *l)
 {
 	struct smg_slurm *sl = &wf->e->env.slurm;
+	struct smg_where where = {.not_on = wf->e->env.config.node};
 	struct smg_err err = {0};
 	struct pointer p;
 
@@ -45,8 +46,8 @@ static void ask_where(struct wf *wf, struct leaving *l)
 		return;
 	l->asked = true;
 	pointer_parse(l->info->admin_comment, &p);
-	if (sl->ops->could_start(sl->ctx, wf->job, wf->e->env.config.node, pointer_own_nodes(&p), l->node, sizeof(l->node), &err) <
-		0) {
+	where.req_nodes = pointer_own_nodes(&p);
+	if (sl->ops->could_start(sl->ctx, wf->job, &where, l->node, sizeof(l->node), &err) < 0) {
 		l->node[0] = '\0';
 		smg_info("job %u: no node to stream to: %s", wf->job, err.msg);
 	}

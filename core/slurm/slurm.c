@@ -271,7 +271,7 @@ static void describe(slurm_job_info_t *j, job_desc_msg_t *d)
 	d->priority = HIGHEST_PRIORITY;
 }
 
-static int ask_will_run(job_desc_msg_t *d, char *node, size_t n, struct smg_err *err)
+static int ask_will_run(job_desc_msg_t *d, int within_s, char *node, size_t n, struct smg_err *err)
 {
 	will_run_response_msg_t *r = NULL;
 	int rc = 0;
@@ -280,7 +280,7 @@ static int ask_will_run(job_desc_msg_t *d, char *node, size_t n, struct smg_err 
 		return smg_fail(err, SMG_EBUSY, "Slurm names no node where it could start: %s", slurm_strerror(errno));
 	if (r->preemptee_job_id)
 		rc = smg_fail(err, SMG_EBUSY, "it could start only by preempting others");
-	else if (r->start_time > time(NULL) + 1)
+	else if (r->start_time > time(NULL) + 1 + within_s)
 		rc = smg_fail(err, SMG_EBUSY, "it could start in %ld s only", (long)(r->start_time - time(NULL)));
 	else if (!r->node_list || !*r->node_list || strpbrk(r->node_list, ",["))
 		rc = smg_fail(err, SMG_EBUSY, "Slurm names no single node for it");
@@ -290,8 +290,7 @@ static int ask_will_run(job_desc_msg_t *d, char *node, size_t n, struct smg_err 
 	return rc;
 }
 
-static int real_could_start(
-	void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err)
+static int real_could_start(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err)
 {
 	job_info_msg_t *msg = NULL;
 	int rc = -1;
@@ -302,17 +301,20 @@ static int real_could_start(
 	smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		slurm_job_info_t *j = &msg->job_array[i];
-		SMG_AUTOFREE char *without = NULL, *nodes = req_nodes && *req_nodes ? smg_xstrdup(req_nodes) : NULL;
+		SMG_AUTOFREE char *without = NULL, *nodes = NULL;
 		job_desc_msg_t d;
 
 		if (j->job_id != id)
 			continue;
 		describe(j, &d);
-		without = j->exc_nodes && *j->exc_nodes ? smg_xasprintf("%s,%s", j->exc_nodes, not_on) : smg_xstrdup(not_on);
+		without = j->exc_nodes && *j->exc_nodes ? smg_xasprintf("%s,%s", j->exc_nodes, where->not_on)
+							: smg_xstrdup(where->not_on);
 		d.exc_nodes = without;
-		if (req_nodes)
+		if (where->req_nodes) {
+			nodes = *where->req_nodes ? smg_xstrdup(where->req_nodes) : NULL;
 			d.req_nodes = nodes;
-		rc = ask_will_run(&d, node, n, err);
+		}
+		rc = ask_will_run(&d, where->within_s, node, n, err);
 	}
 	slurm_free_job_info_msg(msg);
 	return rc;

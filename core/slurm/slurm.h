@@ -55,6 +55,13 @@ struct smg_start {
 	const char *comment; /* AdminComment */
 };
 
+/* What is asked of could_start. */
+struct smg_where {
+	const char *not_on;    /* a node that it shall not be */
+	const char *req_nodes; /* in place of the job's ReqNodeList; "": none; NULL: as it is */
+	int within_s;	       /* so soon; 0: this very moment */
+};
+
 struct smg_slurm {
 	const struct smg_slurm_ops *ops;
 	void *ctx;
@@ -80,12 +87,11 @@ struct smg_slurm_ops {
 	 * slurmctld takes the update and forgets it. Leaves priority and hold as they are. */
 	int (*start_now)(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err);
 	/*
-	 * The node where such a job could start this very moment, other than `not_on`, without preempting anyone: into node (size
-	 * n). A hint: slurmctld sees neither the jobs before it in the queue nor what happens next. req_nodes: in place of the
-	 * job's ReqNodeList; NULL: as it is. SMG_EBUSY: nowhere now. Takes slurmctld's write lock: once a migration.
+	 * The node where such a job could start soon, without preempting anyone: into node (size n). A hint: slurmctld sees neither
+	 * the jobs before it in the queue nor what happens next. SMG_EBUSY: nowhere so soon. Takes slurmctld's write lock: once a
+	 * migration.
 	 */
-	int (*could_start)(
-		void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err);
+	int (*could_start)(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err);
 	/* Bytes of the node's memory that no job has been given; -1 where Slurm does not count memory there. */
 	int (*unallocated)(void *ctx, const char *node, int64_t *bytes, struct smg_err *err);
 	/* Appends nothing: replaces the job's AdminComment. */

@@ -185,9 +185,9 @@ static int fake_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 	return leave(f, 0);
 }
 
-static int fake_could_start(
-	void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err)
+static int fake_could_start(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err)
 {
+	const char *req_nodes = where->req_nodes;
 	struct fake *f = ctx;
 	struct smg_job *j;
 	int rc = enter(f, "could_start", id, &j, err);
@@ -196,7 +196,7 @@ static int fake_could_start(
 		return leave(f, rc);
 	if (!req_nodes)
 		req_nodes = j->req_nodes;
-	if (!f->could_start[0] || !strcmp(f->could_start, not_on) || !strcmp(req_nodes, not_on))
+	if (!f->could_start[0] || !strcmp(f->could_start, where->not_on) || !strcmp(req_nodes, where->not_on))
 		return leave(f, smg_fail(err, SMG_EBUSY, "nowhere now"));
 	snprintf(node, n, "%s", f->could_start);
 	return leave(f, 0);

@@ -522,10 +522,9 @@ static int d_start_now(void *ctx, uint32_t id, const struct smg_start *start, st
 	return THROUGH(SLURM, start_now, id, start, err);
 }
 
-static int d_could_start(
-	void *ctx, uint32_t id, const char *not_on, const char *req_nodes, char *node, size_t n, struct smg_err *err)
+static int d_could_start(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err)
 {
-	return THROUGH(SLURM, could_start, id, not_on, req_nodes, node, n, err);
+	return THROUGH(SLURM, could_start, id, where, node, n, err);
 }
 
 static int d_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg_err *err)

@@ -692,7 +692,7 @@ static void config_is_refused(void **state)
 		{"StateDir=relative/path", "must be an absolute path"},
 		{"StateDir=", "StateDir must not be empty"},
 		{"NodeName= # none", "NodeName must not be empty"},
-		{"LogLevel=loud", "must be info or debug"},
+		{"LogLevel=loud", "must be debug or info"},
 		{"LandMax=", "LandMax must be a number of bytes, such as 512M or 8G, not ''"},
 		{"LandMax=-1", "must be a number of bytes"},
 		{"LandMax=1KB", "must be a number of bytes"},
