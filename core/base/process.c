@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
@@ -116,6 +117,7 @@ static void capture_add(struct capture *c, const char *data, size_t n)
 }
 
 #define NO_PIDFD_MS 20
+#define HALTED_LOOK_MS 100
 
 static bool has_ended(pid_t pid)
 {
@@ -126,21 +128,27 @@ static bool has_ended(pid_t pid)
 
 /* pidfd readiness and pipe data, until the child is gone. Returns false when time ran out. pidfd -1, say because the table of
  * descriptors is full: it is looked at every few milliseconds. */
-static bool watch_child(pid_t pid, int pidfd, int out, struct capture *cap, int timeout_ms)
+static bool watch_child(pid_t pid, int pidfd, int out, struct capture *cap, int timeout_ms, const atomic_bool *halted)
 {
-	int64_t end = timeout_ms > 0 ? smg_steady_us() + (int64_t)timeout_ms * 1000 : 0;
+	int64_t last = smg_steady_us(), end = timeout_ms > 0 ? last + (int64_t)timeout_ms * 1000 : 0;
+	int look_ms = pidfd < 0 ? NO_PIDFD_MS : halted ? HALTED_LOOK_MS : INT_MAX;
 	char buf[4096];
 
 	for (;;) {
 		struct pollfd p[2] = {{pidfd, POLLIN, 0}, {out, POLLIN, 0}};
-		int64_t left = end ? (end - smg_steady_us()) / 1000 : -1;
-		int wait = end ? (int)left + 1 : -1, n;
+		int64_t now = smg_steady_us(), left;
+		int wait, n;
 		bool gone;
 
-		if (end && left <= 0)
+		if (end && halted && atomic_load(halted))
+			end += now - last;
+		last = now;
+		left = end ? (end - now) / 1000 : INT_MAX;
+		if (left <= 0)
 			return false;
-		if (pidfd < 0 && (wait < 0 || wait > NO_PIDFD_MS))
-			wait = NO_PIDFD_MS;
+		wait = left < look_ms ? (int)left + 1 : look_ms;
+		if (wait == INT_MAX)
+			wait = -1;
 		n = poll(p, 2, wait);
 		gone = pidfd < 0 ? has_ended(pid) : n > 0 && p[0].revents;
 		if (n < 0 && errno != EINTR)
@@ -212,7 +220,7 @@ int smg_run(const struct smg_run *r, int *status, char **output, struct smg_err 
 	}
 	close(out[1]);
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (!watch_child(pid, pidfd, out[0], &cap, r->timeout_ms)) {
+	if (!watch_child(pid, pidfd, out[0], &cap, r->timeout_ms, r->halted)) {
 		kill(-pid, SIGKILL);
 		kill(pid, SIGKILL);
 		rc = smg_fail(err, SMG_ETIME, "%s did not end within %d ms and was killed", r->argv[0], r->timeout_ms);
@@ -239,7 +247,7 @@ int smg_reap(pid_t pid, int timeout_ms, int *status, struct smg_err *err)
 {
 	SMG_AUTOCLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct capture none = {NULL, 0, 0};
-	bool ended = watch_child(pid, pidfd, -1, &none, timeout_ms);
+	bool ended = watch_child(pid, pidfd, -1, &none, timeout_ms, NULL);
 	int wstatus;
 
 	if (!ended)

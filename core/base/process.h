@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -28,6 +29,7 @@ struct smg_run {
 	const struct smg_run_as *as; /* NULL: as we are. Else with no_new_privs, in the root folder, and without our environment
 					but PATH */
 	int timeout_ms;		     /* 0: none; on expiry the child's process group is killed and the call fails with SMG_ETIME */
+	const atomic_bool *halted;   /* NULL, or: while it is true the program stands still, and its time does not count */
 	size_t max_output;	     /* captured bytes kept (the last ones); 0 means 4096 */
 };
 

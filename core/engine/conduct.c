@@ -559,9 +559,11 @@ static bool keeps_images(const struct wf *wf)
 
 static void finish(struct wf *wf)
 {
-	enum smg_wf_state end = wf->stopping ? SMG_WF_STOPPED : wf->exit_status > 0 ? SMG_WF_FAILED : SMG_WF_DONE;
+	enum smg_wf_state end = wf->stopping && !wf->keep	  ? SMG_WF_STOPPED
+				: wf->keep || wf->exit_status > 0 ? SMG_WF_FAILED
+								  : SMG_WF_DONE;
 	struct smg_err err = {0};
-	bool keep = keeps_images(wf);
+	bool keep = wf->keep || keeps_images(wf);
 
 	if (wf->stopping && wf->exit_status <= 0)
 		wf->exit_status = 143;
@@ -624,6 +626,8 @@ static int64_t decide(struct wf *wf)
 		check_saved(wf);
 		return smg_steady_us() + saved_pause(wf);
 	}
+	if (!wf->stopping && suspend_step(wf))
+		return 0;
 	if (!wf->stopping) {
 		/* Containers are made with the client's descriptors and seen from its mount namespace: without one, nothing new. */
 		if (wf->state == SMG_WF_LANDING && wf->client)

@@ -39,6 +39,7 @@ struct follow {
 	uint32_t job;
 	uint32_t priority; /* before the requeue; 0: not known */
 	bool held;	   /* by somebody, before the requeue: that stays */
+	bool suspended;	   /* it was, as we requeued it or it was preempted: the hold comes of that */
 	bool off;	   /* its epilog here is over */
 };
 
@@ -140,7 +141,7 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 	job_target(f->e, f->job, target, sizeof(target));
 	if (!target[0])
 		mark_wait_next_second(f->e, f->job);
-	if (job->held_by_limit && !f->held && sl->ops->unhold(sl->ctx, f->job, f->priority, err) < 0)
+	if (job->held && !f->held && (job->held_by_limit || f->suspended) && sl->ops->unhold(sl->ctx, f->job, f->priority, err) < 0)
 		smg_warn("job %u: %s", f->job, err->msg);
 	if (start_job(f, job, target, err) < 0)
 		return err->code != SMG_EBUSY && err->code != SMG_EAGAIN;
@@ -191,6 +192,22 @@ static void *follow_main(void *arg)
 	return NULL;
 }
 
+/* The hold on a job that was suspended as it was requeued comes of that, if the requeue was ours or a preemption's. A daemon that
+ * came back in between knows it from the migration. */
+static bool hold_is_ours(struct smg_engine *e, const struct smg_job *info)
+{
+	bool yes = mark_is_suspended(e, info->id) && (info->preempted || mark_is_given(e, info->id));
+
+	for (struct wf *wf = wf_next_of_job(e, info->id, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		yes = yes || (wf->state == SMG_WF_SAVED && !strcmp(wf->mig.cause, "suspend"));
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, info->id, wf);
+		wf_drop(wf);
+	}
+	return yes;
+}
+
 void job_follow(struct smg_engine *e, const struct smg_job *info)
 {
 	struct follow *f;
@@ -201,6 +218,7 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 	*f = (struct follow){.e = e, .job = info->id};
 	mark_see(e, info); /* nothing where the run has ended */
 	f->held = mark_seen(e, info->id, &f->priority) && !f->priority;
+	f->suspended = hold_is_ours(e, info);
 	f->off = info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing;
 	engine_thread(e, follow_main, f);
 }
@@ -248,11 +266,36 @@ static void tell_clients(struct smg_engine *e, uint32_t job, bool now)
 	}
 }
 
+bool job_reclaim(struct smg_engine *e, const struct smg_job *info)
+{
+	struct smg_slurm *sl = &e->env.slurm;
+	struct smg_err err = {0};
+	char text[512];
+
+	if (!mark_given(e, info->id, true) || sl->ops->requeue(sl->ctx, info->id, &err) == 0)
+		return true;
+	snprintf(text, sizeof(text),
+		"Slurm preempted the job and cancels it, and did not take our requeue: %.200s. What is saved of it stays in "
+		"StateDir/w of %s "
+		"for KeepFailed",
+		err.msg, e->env.config.node);
+	engine_event(e, info->id, NULL, NULL, SMG_ERROR, text);
+	for (struct wf *wf = wf_next_of_job(e, info->id, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		wf->keep = true;
+		client_push(wf, json_pack("{s:s,s:s}", "say", text, "level", "error"));
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, info->id, wf);
+		wf_drop(wf);
+	}
+	return false;
+}
+
 /*
  * The services are safe, the grace need not be waited for. Where Slurm requeues a preempted job whose script ends, we end the
  * script: a requeue of ours inside the grace would leave slurmctld's mark "preempted in its grace" on the job (its bit
- * GRACE_PREEMPT is cleared only where a batch script completes, 22.05 to 26.05), and the finished job would be requeued once more
- * at its very end.
+ * GRACE_PREEMPT is cleared only where a batch script completes and the mode is REQUEUE, 22.05 to 26.05), and the finished job would
+ * be requeued once more at its very end. Under CANCEL there is no way around the mark: see free_dependants in jobs.c.
  */
 void give_job_back(struct leaving *l)
 {
@@ -265,14 +308,17 @@ void give_job_back(struct leaving *l)
 	if (l->given)
 		return;
 	l->given = true;
-	if (sl->ops->requeues_in_grace(sl->ctx, info, &by_itself, &err) < 0)
+	if (info->preempted && sl->ops->requeues_in_grace(sl->ctx, info, &by_itself, &err) < 0)
 		smg_warn("job %u: %s", info->id, err.msg);
+	mark_given(e, info->id, true);
 	if (by_itself && script_is_ours(e, info->id))
 		tell_clients(e, info->id, true);
-	else if (by_itself ? sl->ops->end_script(sl->ctx, info->id, &err) : sl->ops->requeue(sl->ctx, info->id, &err))
-		smg_warn("job %u: %s: Slurm requeues it at the end of the grace", info->id, err.msg);
-	else
+	else if (by_itself ? sl->ops->end_script(sl->ctx, info->id, &err) : sl->ops->requeue(sl->ctx, info->id, &err)) {
+		mark_given(e, info->id, false); /* its end may be another time for it */
+		smg_warn("job %u: %s: it leaves at the end of the grace", info->id, err.msg);
+	} else {
 		tell_clients(e, info->id, false);
+	}
 }
 
 /* In this very run, by a daemon that came no further. */
@@ -298,30 +344,66 @@ static bool has_many(struct smg_engine *e, uint32_t job)
 	return many;
 }
 
-void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct smg_job *info, int64_t heard_us)
+static void settle_all(struct smg_engine *e, uint32_t job)
 {
-	struct leaving l = {.e = e, .info = info, .requeue = requeue, .many = has_many(e, job), .heard_us = heard_us};
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		wf_settle_unsavable(wf);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+}
+
+static void leave(struct leaving *l)
+{
+	struct smg_engine *e = l->e;
+	uint32_t job = l->info->id;
 	struct smg_err err = {0};
 	int saved = 0;
 
-	mark_see(e, info);
-	l.deadline_us = requeue ? (int64_t)info->end * 1000000 : 0;
-	if (!requeue) /* Slurm is ending the script already, and looks ever more seldom whether it is gone */
-		tell_clients(e, job, true);
 	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
-		if (wf_save(wf, requeue ? "preempt" : "requeue", &l, &err) == 0 || (requeue && is_saved(wf, info)))
+		if (wf_save(wf, l, &err) == 0 || (l->requeue && is_saved(wf, l->info)))
 			saved++;
 		n = wf_next_of_job(e, job, wf);
 		wf_drop(wf);
 	}
 	if (!saved)
 		return;
-	if (requeue)
-		give_job_back(&l);
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
-		wf_settle_unsavable(wf);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
-	job_follow(e, info);
+	if (l->requeue)
+		give_job_back(l);
+	settle_all(e, job);
+	job_follow(e, l->info);
+}
+
+void job_leaves(struct smg_engine *e, const struct smg_job *info, const struct verdict *v, int64_t heard_us)
+{
+	struct leaving l = {.e = e,
+		.info = info,
+		.cause = v->cause,
+		.requeue = v->kind == VERDICT_GRACE,
+		.many = has_many(e, info->id),
+		.heard_us = heard_us};
+
+	mark_see(e, info);
+	l.deadline_us = l.requeue ? (int64_t)info->end * 1000000 : 0;
+	/* First: as soon as its epilog is over, it is too late. */
+	if (v->kind == VERDICT_TAKEN)
+		job_reclaim(e, info);
+	if (!l.requeue) /* Slurm is ending the script already, and looks ever more seldom whether it is gone */
+		tell_clients(e, info->id, true);
+	leave(&l);
+}
+
+void job_moves(struct smg_engine *e, const struct smg_job *info, const char *cause, const char *node, int64_t heard_us)
+{
+	struct leaving l = {.e = e,
+		.info = info,
+		.cause = cause,
+		.requeue = true,
+		.many = has_many(e, info->id),
+		.asked = true,
+		.heard_us = heard_us};
+
+	snprintf(l.node, sizeof(l.node), "%s", node);
+	mark_see(e, info);
+	leave(&l);
 }

@@ -13,6 +13,7 @@
 #include "base/process.h"
 #include "base/util.h"
 #include "engine/engine.h"
+#include "engine/verdict.h"
 #include "state/machine.h"
 #include "transfer/memory.h"
 #include "workflow/plan.h"
@@ -51,6 +52,8 @@ struct svc {
 	int64_t started;	      /* steady clock */
 	int64_t restart_at;	      /* PENDING, to be started again: steady clock, not before; 0: it is not that */
 	int64_t restart_pause;	      /* the last one, in us; 0: there has been none */
+	int64_t frozen_at;	      /* steady clock: stands still since, its job being suspended; 0: it does not */
+	bool unstoppable;	      /* it could not be frozen, in the present suspension */
 	bool told_unmet;	      /* that this node cannot keep its limits has been said */
 	int64_t next_probe;	      /* steady clock */
 	unsigned bad_probes;
@@ -117,6 +120,9 @@ struct wf {
 	struct client *client;
 	enum smg_wf_state state;
 	atomic_bool leaving;	      /* saved or stopped: nothing that takes long is begun, and an unpacking is given up */
+	bool suspended;		      /* its job is: Slurm's word */
+	bool at_standstill;	      /* a worker freezes or thaws its services just now */
+	bool keep;		      /* what is saved is kept though the job has ended: it was not allowed to go on */
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
 	char stop_why[256];
 	int workers, fetching;
@@ -142,7 +148,11 @@ struct job_mark {
 	struct job_mark *next;
 	uint32_t job;
 	bool ran;	   /* `smigrate run` came */
-	bool judging;	   /* a thread is finding out what a signal meant */
+	bool judging;	   /* a thread is finding out what a signal meant, */
+	bool again;	   /* and there has been another one since */
+	bool suspended;	   /* as far as is known: a requeue now leaves it held */
+	bool waits_away;   /* suspended: a thread looks for a node where it could go on */
+	bool given;	   /* its requeue has been asked for, in this run */
 	bool epilog;	   /* the epilog of this run has been answered */
 	time_t ended;	   /* the second in which slurmd began the epilog, or earlier */
 	bool seen;	   /* priority is known: */
@@ -242,14 +252,15 @@ struct leaving {
 	struct smg_engine *e;
 	const struct smg_job *info; /* NULL: not known */
 	bool many;		    /* workflows */
-	bool requeue;		    /* it is in its grace, and we hand it back to Slurm */
+	const char *cause;	    /* of the migration */
+	bool requeue;		    /* it is in its grace or suspended, and we hand it back to Slurm */
 	bool given;		    /* that has been done */
 	bool asked;		    /* where it could start */
 	char node[64];		    /* the answer; "": nowhere, or not to be known */
 	int64_t heard_us, deadline_us;
 };
 /* Saves every running service; returns when all are saved or have failed to. Without the lock; one saver at a time (SMG_EBUSY). */
-int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err *err);
+int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err);
 /* The worker that dumps service i to this node's disk. */
 void save_to_disk(struct wf *wf, size_t i);
 /* Services that could not be saved end here: killed, and to be started again or failed. Without the lock. */
@@ -281,8 +292,21 @@ void give_job_back(struct leaving *l);
 void wf_account(struct wf *wf, const struct smg_job *job, bool leaving);
 /* A thread that has the job start at once when it is PENDING; one at a time for a job. */
 void job_follow(struct smg_engine *e, const struct smg_job *info);
-/* Saves all of the job's workflows, hands the job back to Slurm (requeue: also asks for the requeue) and has it start at once. */
-void job_leaves(struct smg_engine *e, uint32_t job, bool requeue, const struct smg_job *info, int64_t heard_us);
+/* Saves all of the job's workflows, hands the job back to Slurm (where the verdict says that it is ours to do) and has it start at
+ * once. */
+void job_leaves(struct smg_engine *e, const struct smg_job *info, const struct verdict *v, int64_t heard_us);
+/* Nobody takes the node, but the job goes to another one. */
+void job_moves(struct smg_engine *e, const struct smg_job *info, const char *cause, const char *node, int64_t heard_us);
+/* Slurm preempted the job and means to cancel it; its epilog is not over: has it requeued, once. False: that was refused, and all
+ * that could be saved is kept. */
+bool job_reclaim(struct smg_engine *e, const struct smg_job *info);
+
+/* ---- suspend.c ---- */
+void job_suspended(struct smg_engine *e, const struct smg_job *info, int64_t heard_us);
+void job_resumed(struct smg_engine *e, uint32_t job);
+/* The conductor's turn for a workflow whose job is suspended, or has just been resumed. True: nothing else is to be done now. Under
+ * the lock. */
+bool suspend_step(struct wf *wf);
 
 /* ---- predict.c ---- */
 void rates_load(struct smg_engine *e, const char *from, const char *to, struct smg_rates *out);
@@ -295,6 +319,8 @@ double crowd_mean(struct crowd *c, double integral_then, int64_t took_us);
 /* Under wf->lock; svc.memory is measured. SMG_ENOENT: nothing would move. The caller frees the route. */
 int plan_make(struct wf *wf, const struct target *t, double deadline_s, struct route *r, struct smg_err *err);
 void route_free(struct route *r);
+/* Seconds that a move to the node would take, as is foretold; 0: nothing is to move. Asks nobody; without the lock. */
+double plan_total(struct wf *wf, const char *node);
 /* What a node knows of itself, as an answer to "rates" and as a part of that to "room"; and into the target. */
 json_t *rates_answer(struct smg_engine *e);
 void target_rates(struct target *t, const json_t *reply);
@@ -307,7 +333,7 @@ void progress_add(struct smg_engine *e, json_t *status);
 int progress_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* ---- stream.c ---- */
-/* Counts each running service's memory (svc.memory); returns the sum. Without the lock. */
+/* Counts the memory of each service that could be saved (svc.memory); returns the sum. Without the lock. */
 int64_t stream_measure(struct wf *wf);
 /* Finds out where the job could start, and has that node make room for the workflow: sets wf->target. Without the lock. */
 void stream_aim(struct wf *wf, struct leaving *l);
@@ -387,6 +413,12 @@ void mark_wait_next_second(struct smg_engine *e, uint32_t job);
 /* Sets or clears "followed"; false: it was so already. */
 bool mark_follow(struct smg_engine *e, uint32_t job, bool on);
 void mark_ran(struct smg_engine *e, uint32_t job);
+void mark_suspended(struct smg_engine *e, uint32_t job, bool on);
+bool mark_is_suspended(struct smg_engine *e, uint32_t job);
+/* Sets or clears "waits_away"; "given". False: it was so already. */
+bool mark_waits_away(struct smg_engine *e, uint32_t job, bool on);
+bool mark_given(struct smg_engine *e, uint32_t job, bool on);
+bool mark_is_given(struct smg_engine *e, uint32_t job);
 /* What Slurm says of a job before it ends this run: at the end it may hold the job itself, and no more tell what was before. */
 void mark_see(struct smg_engine *e, const struct smg_job *job);
 /* The priority that it had; false: never seen. */

@@ -7,8 +7,10 @@
 #include <string.h>
 #include <time.h>
 
-#define JUDGE_TRIES 6
-#define JUDGE_PAUSE_MS 400 /* slurmctld signals first and records a moment later */
+#define JUDGE_TRIES 5
+#define JUDGE_PAUSE_MS 200 /* slurmctld signals first and records a moment later: twice as long each time */
+#define AWAY_PAUSE_MS 1000 /* slurmctld does not answer: it is being restarted, or another one takes over, */
+#define AWAY_TRIES 600	   /* which is waited for */
 #define LEAST_HOLD_MS 500
 
 /* ---- marks ---- */
@@ -62,17 +64,72 @@ bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority)
 	return seen;
 }
 
-bool mark_follow(struct smg_engine *e, uint32_t job, bool on)
+void mark_suspended(struct smg_engine *e, uint32_t job, bool on)
+{
+	pthread_mutex_lock(&e->lock);
+	mark_get(e, job, true)->suspended = on;
+	pthread_mutex_unlock(&e->lock);
+}
+
+bool mark_is_suspended(struct smg_engine *e, uint32_t job)
 {
 	struct job_mark *m;
+	bool yes;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job, false);
+	yes = m && m->suspended;
+	pthread_mutex_unlock(&e->lock);
+	return yes;
+}
+
+bool mark_is_given(struct smg_engine *e, uint32_t job)
+{
+	struct job_mark *m;
+	bool yes;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job, false);
+	yes = m && m->given;
+	pthread_mutex_unlock(&e->lock);
+	return yes;
+}
+
+static bool set_flag(struct smg_engine *e, bool *flag, bool on)
+{
 	bool changed;
 
 	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, true);
-	changed = m->followed != on;
-	m->followed = on;
+	changed = *flag != on;
+	*flag = on;
 	pthread_mutex_unlock(&e->lock);
 	return changed;
+}
+
+/* Marks are never freed: a flag of one may be pointed to. */
+static struct job_mark *mark_of(struct smg_engine *e, uint32_t job)
+{
+	struct job_mark *m;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job, true);
+	pthread_mutex_unlock(&e->lock);
+	return m;
+}
+
+bool mark_follow(struct smg_engine *e, uint32_t job, bool on)
+{
+	return set_flag(e, &mark_of(e, job)->followed, on);
+}
+
+bool mark_waits_away(struct smg_engine *e, uint32_t job, bool on)
+{
+	return set_flag(e, &mark_of(e, job)->waits_away, on);
+}
+
+bool mark_given(struct smg_engine *e, uint32_t job, bool on)
+{
+	return set_flag(e, &mark_of(e, job)->given, on);
 }
 
 static void mark_set_epilog(struct smg_engine *e, uint32_t job, bool done)
@@ -173,6 +230,8 @@ int smg_engine_job_prolog(struct smg_engine *e, const json_t *req, json_t **repl
 	if (smg_mkdirs(e->env.jobs_dir, 0755, err) < 0 || smg_write_file(path, "", 0, 0644, err) < 0)
 		return -1;
 	mark_set_epilog(e, job, false);
+	mark_suspended(e, job, false);
+	mark_given(e, job, false);
 	smg_info("job %u: protected, file %s", job, json_str(req, "file"));
 	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;
@@ -195,25 +254,6 @@ int smg_engine_job_check(struct smg_engine *e, const json_t *req, json_t **reply
 
 /* ---- a signal ---- */
 
-static const char *end_reason(const struct smg_job *job)
-{
-	switch (job->state) {
-	case SMG_JOB_CANCELLED:
-		return "the job was cancelled";
-	case SMG_JOB_TIMEOUT:
-		return "the job reached its time limit";
-	case SMG_JOB_NODE_FAIL:
-		return "the node failed";
-	default:
-		return "the job ended";
-	}
-}
-
-static bool goes_on_elsewhere(const struct smg_job *job)
-{
-	return job->state == SMG_JOB_PENDING || job->requeuing;
-}
-
 void stop_job(struct smg_engine *e, uint32_t job, const char *why)
 {
 	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
@@ -225,25 +265,65 @@ void stop_job(struct smg_engine *e, uint32_t job, const char *why)
 	}
 }
 
+static bool any_runs(struct smg_engine *e, uint32_t job)
+{
+	bool any = false;
+
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		any = any || (!wf->ended && !wf->saving && !wf->stopping && wf->state != SMG_WF_SAVED);
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	return any;
+}
+
+/* True: there is nothing more to find out. */
+static bool act_on(struct smg_engine *e, const struct smg_job *job, int64_t heard_us)
+{
+	struct verdict v;
+
+	verdict_of(job, &v);
+	switch (v.kind) {
+	case VERDICT_RUNS:
+		mark_see(e, job);
+		if (!mark_is_suspended(e, job->id))
+			return false;
+		job_resumed(e, job->id);
+		return true;
+	case VERDICT_SUSPENDED:
+		job_suspended(e, job, heard_us);
+		return true;
+	case VERDICT_ENDED:
+		stop_job(e, job->id, v.why);
+		return true;
+	default:
+		job_leaves(e, job, &v, heard_us);
+		return true;
+	}
+}
+
 static void judge(struct smg_engine *e, uint32_t id, int64_t heard_us)
 {
 	struct smg_slurm *sl = &e->env.slurm;
+	int away = 0, pause_ms = JUDGE_PAUSE_MS;
 	struct smg_err err = {0};
 	struct smg_job job;
 
-	for (int n = 0; n < JUDGE_TRIES; n++) {
-		if (n && !engine_pause(e, JUDGE_PAUSE_MS))
-			return;
-		if (sl->ops->job(sl->ctx, id, &job, &err) < 0)
+	for (int n = 0; n < JUDGE_TRIES;) {
+		if (sl->ops->job(sl->ctx, id, &job, &err) < 0) {
+			if (err.code != SMG_EAGAIN || ++away > AWAY_TRIES || !engine_pause(e, AWAY_PAUSE_MS))
+				return;
 			continue;
-		if (job.state == SMG_JOB_RUNNING && job.preempted && !job.completing)
-			return job_leaves(e, id, true, &job, heard_us);
-		if (goes_on_elsewhere(&job))
-			return job_leaves(e, id, false, &job, heard_us);
-		if (job.state != SMG_JOB_RUNNING && job.state != SMG_JOB_SUSPENDED)
-			return stop_job(e, id, end_reason(&job));
+		}
+		if (act_on(e, &job, heard_us))
+			return;
+		if (++n < JUDGE_TRIES && !engine_pause(e, pause_ms))
+			return;
+		pause_ms *= 2;
 	}
-	smg_info("job %u: heard SIGTERM, but it runs on: a signal of the user's", id);
+	smg_info("job %u: a signal was heard, but it runs on: the user's own, or a resumption", id);
 }
 
 struct heard {
@@ -256,11 +336,23 @@ static void *judge_main(void *arg)
 {
 	struct heard h = *(struct heard *)arg;
 
+	bool again;
+
 	free(arg);
-	judge(h.e, h.job, h.at_us);
-	pthread_mutex_lock(&h.e->lock);
-	mark_get(h.e, h.job, true)->judging = false;
-	pthread_mutex_unlock(&h.e->lock);
+	do {
+		struct job_mark *m;
+		bool runs;
+
+		judge(h.e, h.job, h.at_us);
+		h.at_us = smg_now_us();
+		runs = any_runs(h.e, h.job); /* else what was heard since is part of its leaving */
+		pthread_mutex_lock(&h.e->lock);
+		m = mark_get(h.e, h.job, true);
+		again = m->again && runs;
+		m->again = false;
+		m->judging = again;
+		pthread_mutex_unlock(&h.e->lock);
+	} while (again);
 	return NULL;
 }
 
@@ -272,12 +364,26 @@ void engine_judge(struct smg_engine *e, uint32_t job)
 	pthread_mutex_lock(&e->lock);
 	already = mark_get(e, job, true)->judging;
 	mark_get(e, job, true)->judging = true;
+	mark_get(e, job, true)->again = already;
 	pthread_mutex_unlock(&e->lock);
 	if (already)
 		return;
 	h = smg_xcalloc(1, sizeof(*h));
 	*h = (struct heard){e, job, smg_now_us()};
 	engine_thread(e, judge_main, h);
+}
+
+/* SIGCONT also goes before each SIGTERM. */
+static bool means_something(struct smg_engine *e, uint32_t job, int signo)
+{
+	struct job_mark *m;
+	bool yes;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job, false);
+	yes = signo != SIGCONT || (m && (m->suspended || m->judging));
+	pthread_mutex_unlock(&e->lock);
+	return yes;
 }
 
 int smg_engine_job_signal(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
@@ -291,7 +397,7 @@ int smg_engine_job_signal(struct smg_engine *e, const json_t *req, json_t **repl
 	if (!wf)
 		return 0;
 	wf_drop(wf);
-	if (json_int(req, "signal") == SIGTERM)
+	if (means_something(e, job, (int)json_int(req, "signal")))
 		engine_judge(e, job);
 	return 0;
 }
@@ -315,22 +421,37 @@ static bool wait_safe(struct wf *wf, int64_t until)
 	return safe;
 }
 
-/* The job leaves this node and there was no grace, or nobody heard of it: the epilog holds the node while we save. */
+/* Something of it could go on: what Slurm cancels it is to give back. */
+static bool has_open(struct smg_engine *e, uint32_t job)
+{
+	bool any = false;
+
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		any = any || (!wf->ended && !wf->stopping);
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	return any;
+}
+
+/* The job leaves this node and there was no grace, or nobody heard of it: the epilog holds the node while we save. Not known: so
+ * much is certain, that it leaves. */
 static void leave_now(struct smg_engine *e, const struct smg_job *job, bool known)
 {
-	struct wf *wf = wf_next_of_job(e, job->id, NULL);
-	bool running;
+	struct verdict v = {VERDICT_LEAVES, "requeue", NULL};
 
-	if (!wf)
+	if (known)
+		verdict_of(job, &v);
+	if (v.kind == VERDICT_TAKEN && has_open(e, job->id))
+		job_reclaim(e, job);
+	if (!any_runs(e, job->id))
 		return;
-	pthread_mutex_lock(&wf->lock);
-	running = !wf->ended && !wf->saving && !wf->stopping && (wf->state == SMG_WF_RUNNING || wf->state == SMG_WF_LANDING);
-	pthread_mutex_unlock(&wf->lock);
-	wf_drop(wf);
-	if (running && (!known || goes_on_elsewhere(job)))
-		job_leaves(e, job->id, false, job, smg_now_us());
-	else if (running)
-		stop_job(e, job->id, end_reason(job));
+	if (v.kind == VERDICT_ENDED)
+		stop_job(e, job->id, v.why);
+	else
+		job_leaves(e, job, &v, smg_now_us());
 }
 
 static void forget_ended(struct wf *wf)
@@ -358,17 +479,68 @@ static void epilog_workflows(struct smg_engine *e, uint32_t job, int64_t until)
 	}
 }
 
+/*
+ * A job that we requeued in a grace under PreemptMode=CANCEL bears slurmctld's mark GRACE_PREEMPT for ever (give_job_back), and
+ * ends as PREEMPTED however well it ends: those that wait for its good end would never start. While its epilog runs none of them
+ * has been looked at yet.
+ */
+static void free_dependants(struct smg_engine *e, const struct smg_job *job)
+{
+	struct smg_slurm *sl = &e->env.slurm;
+	struct smg_err err = {0};
+	char text[256];
+	int n = 0;
+
+	if (job->state != SMG_JOB_PREEMPTED || !job->completing || job->exit_status || !job->restarts || !has_run(e, job->id))
+		return;
+	if (sl->ops->free_dependants(sl->ctx, job->id, &n, &err) < 0)
+		snprintf(text, sizeof(text),
+			"it ended well, but Slurm counts it as preempted, and its dependants could not be told: %.120s", err.msg);
+	else
+		snprintf(text, sizeof(text),
+			"it ended well; Slurm counts it as preempted, since it was moved under PreemptMode=CANCEL; "
+			"dependants told: %d",
+			n);
+	engine_event(e, job->id, NULL, NULL, n || err.code ? SMG_WARN : SMG_INFO, text);
+}
+
+/* Has it be protected in vain? */
+static void check_ran(struct smg_engine *e, uint32_t id, bool ran)
+{
+	if (!ran && !has_run(e, id))
+		engine_event(e, id, NULL, NULL, SMG_WARN,
+			"submitted with --migrate but not protected: its script never called `smigrate run`");
+}
+
+static bool epilog_over(struct smg_engine *e, uint32_t id)
+{
+	struct job_mark *m;
+	bool ran;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, id, true);
+	ran = m->ran;
+	m->ran = false;
+	m->epilog = true;
+	pthread_mutex_unlock(&e->lock);
+	return ran;
+}
+
+static int64_t hold_until(const struct smg_engine *e, const json_t *req)
+{
+	int64_t site = e->env.config.hold_max_s;
+	int64_t hook = json_object_get(req, "hold_s") ? json_int(req, "hold_s") : site; /* how long it will wait */
+
+	return smg_steady_us() + (hook < site ? hook : site) * 1000000 + LEAST_HOLD_MS * 1000;
+}
+
 int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
 {
-	int64_t hook_s =
-		json_object_get(req, "hold_s") ? json_int(req, "hold_s") : e->env.config.hold_max_s; /* how long it will wait */
-	int64_t hold_s = hook_s < e->env.config.hold_max_s ? hook_s : e->env.config.hold_max_s;
-	int64_t until = smg_steady_us() + hold_s * 1000000 + LEAST_HOLD_MS * 1000;
+	int64_t until = hold_until(e, req);
 	uint32_t id = (uint32_t)json_int(req, "job");
 	struct smg_job job = {.id = id};
 	struct smg_err e2 = {0};
-	struct job_mark *m;
-	char path[512];
+	struct verdict v = {VERDICT_ENDED, NULL, NULL};
 	bool ran, known;
 
 	(void)err;
@@ -376,26 +548,23 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 	mark_get(e, id, true)->ended = time(NULL);
 	pthread_mutex_unlock(&e->lock);
 	known = e->env.slurm.ops->job(e->env.slurm.ctx, id, &job, &e2) == 0;
-	if (!known)
-		job = (struct smg_job){.id = id, .completing = true}; /* so much is certain */
+	if (known)
+		verdict_of(&job, &v);
+	else
+		job = (struct smg_job){.id = id, .completing = true};
 	leave_now(e, &job, known);
 	epilog_workflows(e, id, until);
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, id, true);
-	ran = m->ran;
-	m->ran = false;
-	m->epilog = true;
-	pthread_mutex_unlock(&e->lock);
+	if (known && v.kind == VERDICT_ENDED)
+		free_dependants(e, &job);
+	ran = epilog_over(e, id);
 	/* Nothing of it was to be saved (its script had not come to that yet, or its services had ended), but a protected job is
 	 * not made to wait for Slurm's two minutes. A requeue that slurmctld makes after a grace is one of these: see
 	 * give_job_back. */
-	if (known && goes_on_elsewhere(&job))
+	if (v.kind == VERDICT_LEAVES)
 		job_follow(e, &job);
-	else if (!ran && !has_run(e, id))
-		engine_event(e, id, NULL, NULL, SMG_WARN,
-			"submitted with --migrate but not protected: its script never called `smigrate run`");
-	mark_path(e, id, path, sizeof(path));
-	unlink(path);
+	else
+		check_ran(e, id, ran);
+	mark_drop(e, id);
 	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;
 }

@@ -618,10 +618,10 @@ void land_done(struct wf *wf)
 static void *save_late(void *arg)
 {
 	struct wf *wf = arg;
-	struct leaving l = {.e = wf->e, .heard_us = smg_now_us()};
+	struct leaving l = {.e = wf->e, .cause = "recover", .heard_us = smg_now_us()};
 	struct smg_err err = {0};
 
-	if (wf_save(wf, "recover", &l, &err) < 0)
+	if (wf_save(wf, &l, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);
 	wf_settle_unsavable(wf);
 	wf_drop(wf);

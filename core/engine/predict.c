@@ -195,6 +195,24 @@ void route_free(struct route *r)
 	r->back = NULL;
 }
 
+double plan_total(struct wf *wf, const char *node)
+{
+	struct target t = {.ready = true, .cores = (unsigned)wf->e->cores};
+	struct smg_err err = {0};
+	struct route r;
+	double s = 0;
+
+	snprintf(t.node, sizeof(t.node), "%s", node);
+	stream_measure(wf);
+	pthread_mutex_lock(&wf->lock);
+	if (plan_make(wf, &t, 0, &r, &err) == 0) {
+		s = r.plan.total_s;
+		route_free(&r);
+	}
+	pthread_mutex_unlock(&wf->lock);
+	return s;
+}
+
 /* ---- the plan in words ---- */
 
 static json_t *route_json(const struct wf *wf, const struct route *r)

@@ -57,6 +57,10 @@ static void recover_running(struct wf *wf, size_t i)
 			return dump_finished(wf, i);
 		return container_lost(wf, i, status);
 	}
+	if (wf->suspended && s->state == SMG_SVC_FROZEN) { /* as it should be */
+		s->started = s->next_probe = s->frozen_at = smg_steady_us();
+		return;
+	}
 	/* It may be frozen though the row says running: the former daemon ended between the act and its record. */
 	if (rt->ops->thaw(rt->ctx, s->id, &err) < 0)
 		smg_warn("%s: cannot thaw: %s", s->id, err.msg);
@@ -142,6 +146,7 @@ static void *catch_up(void *arg)
 	struct smg_slurm *sl = &l.e->env.slurm;
 	struct smg_err err = {0};
 	struct smg_job job;
+	struct verdict v;
 
 	free(arg);
 	while (sl->ops->job(sl->ctx, l.job, &job, &err) < 0) {
@@ -152,20 +157,31 @@ static void *catch_up(void *arg)
 		if (!engine_pause(l.e, 2000))
 			return NULL;
 	}
-	if (job.state == SMG_JOB_RUNNING && job.restarts == l.restarts && !job.completing) {
-		engine_note_node(l.e, &job); /* the daemon before may not have come to that */
-		if (job.preempted)
-			engine_judge(l.e, l.job);
-		return NULL;
-	}
+	verdict_of(&job, &v);
+	if (v.kind != VERDICT_LEAVES && job.restarts != l.restarts) /* it has been on another node since */
+		v = (struct verdict){VERDICT_LEAVES, "requeue", NULL};
 	if (!job.completing && strcmp(job.batch_host, l.e->env.config.node))
 		mark_drop(l.e, l.job);
-	if (job.state == SMG_JOB_PENDING || job.requeuing || job.restarts != l.restarts)
-		job_leaves(l.e, l.job, false, &job, smg_now_us());
-	if (job.state == SMG_JOB_PENDING || job.requeuing)
-		job_follow(l.e, &job); /* also one whose services had been saved: the daemon before may not have come to that */
-	else if (job.restarts == l.restarts && job.state != SMG_JOB_SUSPENDED)
+	switch (v.kind) {
+	case VERDICT_RUNS:
+		engine_note_node(l.e, &job); /* the daemon before may not have come to that */
+		job_resumed(l.e, l.job);
+		break;
+	case VERDICT_GRACE:
+	case VERDICT_SUSPENDED:
+		engine_note_node(l.e, &job);
+		engine_judge(l.e, l.job);
+		break;
+	case VERDICT_LEAVES:
+	case VERDICT_TAKEN:
+		job_leaves(l.e, &job, &v, smg_now_us());
+		if (job.state == SMG_JOB_PENDING || job.requeuing)
+			job_follow(l.e,
+				&job); /* also one whose services had been saved: the daemon before may not have come to that */
+		break;
+	case VERDICT_ENDED:
 		stop_job(l.e, l.job, "the job ended while smigrated was away");
+	}
 	return NULL;
 }
 
@@ -202,6 +218,7 @@ static void recover_one(struct smg_engine *e, const char *id)
 		smg_error("%s: cannot be taken up again: %s", id, err.msg);
 		return;
 	}
+	wf->suspended = wf->state == SMG_WF_SUSPENDED; /* until Slurm says otherwise */
 	recover_services(wf);
 	pthread_mutex_lock(&wf->lock);
 	/* A save that was cut short: what it had saved stays so, the rest runs; landing means bringing the saved ones back. */
@@ -239,8 +256,8 @@ int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
 	json_t *row;
 	size_t i;
 
-	if (smg_store_query(e->env.journal, "workflows", "state IN ('running', 'saving', 'saved', 'landing')", NULL, NULL, NULL,
-		    &rows, err) < 0)
+	if (smg_store_query(e->env.journal, "workflows", "state IN ('running', 'suspended', 'saving', 'saved', 'landing')", NULL,
+		    NULL, NULL, &rows, err) < 0)
 		return -1;
 	json_array_foreach(rows, i, row) recover_one(e, json_str(row, "id"));
 	hold_recover(e);

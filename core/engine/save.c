@@ -27,7 +27,8 @@ static void wait_quiet(struct wf *wf)
 {
 	int64_t probes_until = smg_steady_us() + PROBE_WAIT_US;
 
-	while (any_busy(wf, smg_steady_us() < probes_until))
+	/* one that stands still with its service does not end; the dump ends it */
+	while (any_busy(wf, !wf->suspended && smg_steady_us() < probes_until))
 		wf_wait(wf, smg_steady_us() + 100000);
 }
 
@@ -263,7 +264,7 @@ static void give_back_early(struct wf *wf, struct leaving *l)
 {
 	bool flows = false;
 
-	if (!l->requeue || l->given || !wf->target.ready || l->many)
+	if (!l->requeue || !l->info->preempted || l->given || !wf->target.ready || l->many)
 		return;
 	for (size_t i = 0; i < wf->spec->n; i++) {
 		const struct svc *s = &wf->svc[i];
@@ -384,19 +385,22 @@ static void count_saved(struct wf *wf)
 }
 
 /* What was asked of Slurm a moment ago may be about a run before the one that the workflow is in by now. */
-static bool is_old_news(const struct wf *wf, const struct smg_job *job)
+static bool is_old_news(const struct wf *wf, const struct leaving *l)
 {
+	const struct smg_job *job = l->info;
+
 	if (!job || job->completing || job->requeuing)
 		return false;
-	return wf->restarts >= job->restarts + (job->state == SMG_JOB_RUNNING && job->preempted ? 1 : 0);
+	return wf->restarts >= job->restarts + (l->requeue ? 1 : 0);
 }
 
 static int may_save(struct wf *wf, const struct leaving *l, struct smg_err *err)
 {
-	if (wf->saving || wf->ended || (wf->state != SMG_WF_RUNNING && wf->state != SMG_WF_LANDING))
+	if (wf->saving || wf->ended ||
+		(wf->state != SMG_WF_RUNNING && wf->state != SMG_WF_SUSPENDED && wf->state != SMG_WF_LANDING))
 		return smg_fail(
 			err, SMG_EBUSY, "workflow %s is %s", wf->id, wf->saving ? "being saved" : smg_wf_state_name(wf->state));
-	if (is_old_news(wf, l->info))
+	if (is_old_news(wf, l))
 		return smg_fail(err, SMG_EBUSY, "workflow %s is in a later run of its job", wf->id);
 	return 0;
 }
@@ -419,7 +423,7 @@ static void save_over(struct wf *wf)
 	snprintf(m->state, sizeof(m->state), "saved");
 	wf_put_migration(wf);
 	wf_move(wf, SMG_WF_SAVED);
-	wf->saving = false;
+	wf->saving = wf->suspended = false;
 	atomic_store(&wf->leaving, wf->stopping);
 	wf_say(wf, NULL, SMG_INFO, "saved %lld services, %.1f MB, %.2f s after the signal%s%s", (long long)m->moved,
 		(double)m->bytes / 1e6, (double)(m->saved_us - m->signal_us) / 1e6,
@@ -433,7 +437,7 @@ static void save_over(struct wf *wf)
 	wf_wake(wf);
 }
 
-int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err *err)
+int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err)
 {
 	struct turn t = {0};
 
@@ -447,8 +451,8 @@ int wf_save(struct wf *wf, const char *cause, struct leaving *l, struct smg_err 
 	if (l->info)
 		wf_account(wf, l->info, true);
 	wf_move(wf, SMG_WF_SAVING);
-	new_migration(wf, cause, l->heard_us, l->deadline_us);
-	wf_say(wf, NULL, SMG_INFO, "the node is taken away (%s): saving the services", cause);
+	new_migration(wf, l->cause, l->heard_us, l->deadline_us);
+	wf_say(wf, NULL, SMG_INFO, "leaving the node (%s): saving the services", l->cause);
 	wait_quiet(wf);
 	pthread_mutex_unlock(&wf->lock);
 	stream_aim(wf, l);

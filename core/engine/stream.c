@@ -27,7 +27,8 @@ int64_t stream_measure(struct wf *wf)
 
 		s->memory = 0;
 		memset(&s->sent, 0, sizeof(s->sent));
-		if (s->state == SMG_SVC_RUNNING && rt->ops->memory(rt->ctx, s->id, &s->memory, NULL) < 0)
+		if ((s->state == SMG_SVC_RUNNING || s->state == SMG_SVC_FROZEN) &&
+			rt->ops->memory(rt->ctx, s->id, &s->memory, NULL) < 0)
 			s->memory = 0; /* it is just ending */
 		sum += s->memory;
 	}

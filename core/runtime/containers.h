@@ -6,12 +6,14 @@
 #include "runtime/runtime.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct smg_container {
 	char *id, *bundle, *cgroup_dir; /* cgroup_dir: "" where it is not a cgroup v2 */
 	struct smg_shim shim;
 	int shim_fd, init_fd; /* pidfds */
+	atomic_bool frozen;   /* by freeze: what runs in it stands still */
 	/* Under the lock of the table: */
 	int refs;
 	bool dumping; /* one checkpoint at a time; no exec meanwhile */

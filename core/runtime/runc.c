@@ -340,6 +340,7 @@ static int set_frozen(struct smg_real *rt, const char *id, bool freeze, struct s
 	if (!c)
 		return -1;
 	rc = smg_real_set_frozen(rt, c, freeze, err);
+	atomic_store(&c->frozen, freeze && rc == 0);
 	smg_containers_put(&rt->table, c);
 	return rc;
 }
@@ -362,7 +363,7 @@ static int run_exec(
 	char sub[32];
 	SMG_AUTOFREE char *dir = NULL;
 	SMG_AUTOFREE const char **full = smg_xcalloc(smg_strv_len(argv) + 8, sizeof(char *));
-	struct smg_run r = {.argv = full, .timeout_ms = timeout_ms};
+	struct smg_run r = {.argv = full, .timeout_ms = timeout_ms, .halted = &c->frozen};
 	size_t n = 0;
 	int rc;
 

@@ -2,6 +2,7 @@
 #include "slurm/slurm.h"
 
 #include "base/util.h"
+#include "slurm/dependency.h"
 
 #include <slurm/slurm.h>
 #include <slurm/slurm_errno.h>
@@ -11,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 static int fail_slurm(struct smg_err *err, const char *what)
 {
@@ -123,6 +125,8 @@ static void fill(const slurm_job_info_t *j, struct smg_job *out)
 	out->end = j->end_time;
 	out->eligible = j->eligible_time;
 	out->n_nodes = j->num_nodes;
+	out->n_cpus = (int)j->num_cpus;
+	out->exit_status = WIFSIGNALED(j->exit_code) ? 128 + WTERMSIG(j->exit_code) : WEXITSTATUS(j->exit_code);
 	out->het = j->het_job_id != 0;
 	fill_strings(j, out);
 }
@@ -333,6 +337,18 @@ static uint64_t given_memory(const node_info_t *ni)
 #endif
 }
 
+static uint32_t given_cpus(const node_info_t *ni)
+{
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
+	return ni->alloc_cpus;
+#else
+	uint16_t cpus = 0;
+
+	slurm_get_select_nodeinfo(ni->select_nodeinfo, SELECT_NODEDATA_SUBCNT, NODE_STATE_ALLOCATED, &cpus);
+	return cpus;
+#endif
+}
+
 /* One node's record; on success the caller frees *msg. */
 static int load_node(const char *node, node_info_msg_t **msg, struct smg_err *err)
 {
@@ -361,6 +377,61 @@ static int real_unallocated(void *ctx, const char *node, int64_t *bytes, struct 
 	*bytes = ni->real_memory <= 1 ? -1 : ni->real_memory > given ? (int64_t)(ni->real_memory - given) << 20 : 0;
 	slurm_free_node_info_msg(msg);
 	return 0;
+}
+
+static int real_idle_cpus(void *ctx, const char *node, int *cpus, struct smg_err *err)
+{
+	node_info_msg_t *msg = NULL;
+	const node_info_t *ni;
+
+	(void)ctx;
+	if (load_node(node, &msg, err) < 0)
+		return -1;
+	ni = &msg->node_array[0];
+	*cpus = (int)ni->cpus_efctv - (int)given_cpus(ni);
+	slurm_free_node_info_msg(msg);
+	return 0;
+}
+
+static int real_time_slice(void *ctx, int *seconds, struct smg_err *err)
+{
+	slurm_conf_t *conf = NULL;
+
+	(void)ctx;
+	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask for Slurm's configuration");
+	*seconds = conf->preempt_mode & PREEMPT_MODE_GANG ? conf->sched_time_slice : 0;
+	slurm_free_ctl_conf(conf);
+	return 0;
+}
+
+/* slurmctld cannot be asked who waits for a job: the list is read whole. That is rare, see the caller. */
+static int real_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err)
+{
+	job_info_msg_t *msg = NULL;
+	int rc = 0;
+
+	(void)ctx;
+	*n = 0;
+	if (slurm_load_jobs(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
+		return fail_slurm(err, "cannot ask Slurm which jobs wait for it");
+	for (uint32_t i = 0; i < msg->record_count && rc == 0; i++) {
+		const slurm_job_info_t *j = &msg->job_array[i];
+		SMG_AUTOFREE char *left = j->dependency && (j->job_state & JOB_STATE_BASE) == JOB_PENDING
+						  ? smg_dependency_without(j->dependency, id)
+						  : NULL;
+		job_desc_msg_t d;
+
+		if (!left)
+			continue;
+		slurm_init_job_desc_msg(&d);
+		d.job_id = j->job_id;
+		d.dependency = left;
+		rc = update(&d, "cannot change a dependency", err);
+		*n += rc == 0;
+	}
+	slurm_free_job_info_msg(msg);
+	return rc;
 }
 
 /* `scontrol release`, then the priority: Slurm takes no other value for a held job, and release forgets an admin's. */
@@ -437,6 +508,9 @@ static const struct smg_slurm_ops real_ops = {
 	.start_now = real_start_now,
 	.could_start = real_could_start,
 	.unallocated = real_unallocated,
+	.idle_cpus = real_idle_cpus,
+	.time_slice = real_time_slice,
+	.free_dependants = real_free_dependants,
 	.comment = real_comment,
 	.node_down = real_node_down,
 	.epilog_timeout = real_epilog_timeout,

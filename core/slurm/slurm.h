@@ -42,6 +42,9 @@ struct smg_job {
 	time_t preempted;  /* when the grace began; 0: not preempted */
 	time_t start, end, eligible;
 	uint32_t n_nodes;
+	int n_cpus;	 /* asked for */
+	int exit_status; /* of the script, where it has ended: 128 + N by signal N; SMG_JOB_PREEMPTED may be a mere mark: see
+			    follow.c */
 	bool het;
 	char user[64], name[128], partition[64], batch_host[64], nodes[512];
 	char req_nodes[512];	  /* ReqNodeList: the user's, or ours while a comment of ours says so */
@@ -94,6 +97,13 @@ struct smg_slurm_ops {
 	int (*could_start)(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err);
 	/* Bytes of the node's memory that no job has been given; -1 where Slurm does not count memory there. */
 	int (*unallocated)(void *ctx, const char *node, int64_t *bytes, struct smg_err *err);
+	/* CPUs of the node that no job has been given, a suspended one neither; -1: not to be known. */
+	int (*idle_cpus)(void *ctx, const char *node, int *cpus, struct smg_err *err);
+	/* Seconds of a turn where gang scheduling has jobs take turns; 0: it does not. */
+	int (*time_slice)(void *ctx, int *seconds, struct smg_err *err);
+	/* Jobs that wait for the good end of this one, which has come but does not show in its record: they wait for it no more.
+	 * The number of them goes to *n. */
+	int (*free_dependants)(void *ctx, uint32_t id, int *n, struct smg_err *err);
 	/* Appends nothing: replaces the job's AdminComment. */
 	int (*comment)(void *ctx, uint32_t id, const char *text, struct smg_err *err);
 	/* Whether slurmctld holds the node for DOWN; its address goes to addr (size n) if not NULL. */

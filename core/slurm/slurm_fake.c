@@ -34,6 +34,7 @@ struct fake {
 	int epilog_timeout;
 	bool requeues_in_grace;
 	char could_start[64];
+	int idle_cpus, time_slice;
 	int64_t unallocated;
 	char *log;
 };
@@ -155,6 +156,12 @@ static int fake_requeue(void *ctx, uint32_t id, struct smg_err *err)
 		return leave(f, rc);
 	if (!j->requeue_ok)
 		return leave(f, smg_fail(err, SMG_EUNSUP, "job %u cannot be requeued", id));
+	if (j->state == SMG_JOB_PREEMPTED && j->completing) { /* also one that has been cancelled, until its epilog is over */
+		note(f, "requeue", id);
+		j->state = SMG_JOB_PENDING;
+		j->requeuing = true;
+		return leave(f, 0);
+	}
 	if ((j->state != SMG_JOB_RUNNING && j->state != SMG_JOB_SUSPENDED) || j->completing)
 		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is in no state for it", id));
 	note(f, "requeue", id);
@@ -200,6 +207,39 @@ static int fake_could_start(void *ctx, uint32_t id, const struct smg_where *wher
 		return leave(f, smg_fail(err, SMG_EBUSY, "nowhere now"));
 	snprintf(node, n, "%s", f->could_start);
 	return leave(f, 0);
+}
+
+static int fake_idle_cpus(void *ctx, const char *node, int *cpus, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "idle_cpus", 0, NULL, err);
+
+	(void)node;
+	if (!rc)
+		*cpus = f->idle_cpus;
+	return leave(f, rc);
+}
+
+static int fake_time_slice(void *ctx, int *seconds, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "time_slice", 0, NULL, err);
+
+	if (!rc)
+		*seconds = f->time_slice;
+	return leave(f, rc);
+}
+
+static int fake_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "free_dependants", id, NULL, err);
+
+	if (!rc) {
+		note(f, "free_dependants", id);
+		*n = 1;
+	}
+	return leave(f, rc);
 }
 
 static int fake_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg_err *err)
@@ -264,6 +304,9 @@ static const struct smg_slurm_ops fake_ops = {
 	.start_now = fake_start_now,
 	.could_start = fake_could_start,
 	.unallocated = fake_unallocated,
+	.idle_cpus = fake_idle_cpus,
+	.time_slice = fake_time_slice,
+	.free_dependants = fake_free_dependants,
 	.comment = fake_comment,
 	.node_down = fake_node_down,
 	.epilog_timeout = fake_epilog_timeout,
@@ -277,6 +320,7 @@ int smg_slurm_fake(struct smg_slurm *out)
 	f->log = smg_xstrdup("");
 	f->epilog_timeout = 60;
 	f->unallocated = 1LL << 40;
+	f->idle_cpus = 64;
 	*out = (struct smg_slurm){&fake_ops, f};
 	return 0;
 }
@@ -299,6 +343,16 @@ void smg_slurm_fake_could_start(struct smg_slurm *s, const char *node)
 
 	pthread_mutex_lock(&f->lock);
 	snprintf(f->could_start, sizeof(f->could_start), "%s", node);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->time_slice = time_slice_s;
+	f->idle_cpus = idle_cpus;
 	pthread_mutex_unlock(&f->lock);
 }
 

@@ -26,6 +26,8 @@ void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, bool requeue
 
 /* The node where any job could start now; "": nowhere (as at first). */
 void smg_slurm_fake_could_start(struct smg_slurm *s, const char *node);
+/* Gang scheduling's turns in seconds (0: none, as at first), and the CPUs that are idle on each node (64 at first). */
+void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus);
 /* What is unallocated on every node; 1 TB at first. */
 void smg_slurm_fake_unallocated(struct smg_slurm *s, int64_t bytes);
 

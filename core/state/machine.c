@@ -17,6 +17,7 @@ static const char *const svc_names[SMG_SVC_N_STATES] = {
 
 static const char *const wf_names[SMG_WF_N_STATES] = {
 	[SMG_WF_RUNNING] = "running",
+	[SMG_WF_SUSPENDED] = "suspended",
 	[SMG_WF_SAVING] = "saving",
 	[SMG_WF_SAVED] = "saved",
 	[SMG_WF_LANDING] = "landing",
@@ -46,7 +47,9 @@ static const unsigned svc_moves[SMG_SVC_N_STATES] = {
 
 static const unsigned wf_moves[SMG_WF_N_STATES] = {
 	/* landing: it comes back without having been saved, its node was lost */
-	[SMG_WF_RUNNING] = TO(SAVING) | TO(LANDING) | TO(DONE) | WF_ENDS,
+	[SMG_WF_RUNNING] = TO(SUSPENDED) | TO(SAVING) | TO(LANDING) | TO(DONE) | WF_ENDS,
+	/* landing, done: as for one that runs */
+	[SMG_WF_SUSPENDED] = TO(RUNNING) | TO(SAVING) | TO(LANDING) | TO(DONE) | WF_ENDS,
 	/* running: the save failed or was called off; done: all had ended before they could be frozen */
 	[SMG_WF_SAVING] = TO(SAVED) | TO(RUNNING) | TO(LANDING) | TO(DONE) | WF_ENDS,
 	[SMG_WF_SAVED] = TO(LANDING) | WF_ENDS,

@@ -28,9 +28,11 @@ enum smg_svc_state {
 	SMG_SVC_N_STATES
 };
 
-/* running: on a node; saving, saved: on its way; landed: being restored; then one of the three ends. */
+/* running: on a node; suspended: there, but its job is not to run now; saving, saved: on its way; landed: being restored; then one
+ * of the three ends. */
 enum smg_wf_state {
 	SMG_WF_RUNNING,
+	SMG_WF_SUSPENDED,
 	SMG_WF_SAVING,
 	SMG_WF_SAVED,
 	SMG_WF_LANDING,

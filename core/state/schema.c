@@ -139,9 +139,35 @@ static const char v2[] =
 	"  m.moved AS moved, m.restarted AS restarted, " MB("m.bytes") " AS mb, m.error AS error,"
 	"  m.strategy AS strategy, ROUND(NULLIF(m.predicted_us, 0) / 1000000.0, 3) AS predicted_s, " MB("NULLIF(m.wire, 0)") " AS wire_mb"
 	"  FROM migrations m;";
+
+/* A workflow may be suspended: a CHECK cannot be changed, the table is made anew, and the view that names it. Foreign keys are off
+ * while this runs, else what belongs to the workflows would go with the old table. */
+static const char v3[] =
+	"DROP VIEW v_status;"
+	"CREATE TABLE workflows_v3 ("
+	"  id TEXT PRIMARY KEY NOT NULL, rev INTEGER NOT NULL,"
+	"  job INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL, name TEXT, user TEXT,"
+	"  state TEXT NOT NULL CHECK (state = 'running' OR state = 'suspended' OR state = 'saving' OR state = 'saved' OR "
+	"    state = 'landing' OR state = 'done' OR state = 'failed' OR state = 'stopped'),"
+	"  node TEXT, spec TEXT, restarts INTEGER NOT NULL, migrations INTEGER NOT NULL,"
+	"  time_limit_s INTEGER NOT NULL, time_used_s INTEGER NOT NULL, exit_status INTEGER NOT NULL, message TEXT,"
+	"  created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL);"
+	"INSERT INTO workflows_v3 SELECT id, rev, job, uid, gid, name, user, state, node, spec, restarts, migrations, time_limit_s,"
+	"  time_used_s, exit_status, message, created_us, updated_us FROM workflows;"
+	"DROP TABLE workflows;"
+	"ALTER TABLE workflows_v3 RENAME TO workflows;"
+	"CREATE INDEX workflows_job ON workflows (job);"
+	"CREATE INDEX workflows_uid ON workflows (uid);"
+	"CREATE VIEW v_status AS SELECT"
+	"  w.job AS job, w.id AS workflow, w.user AS user, w.state AS state, w.node AS node,"
+	"  (SELECT COUNT(*) FROM services s WHERE s.workflow = w.id AND s.state = 'running') AS services_running,"
+	"  (SELECT COUNT(*) FROM services s WHERE s.workflow = w.id) AS services_total,"
+	"  w.migrations AS migrations, w.restarts AS restarts,"
+	"  " ISO("w.updated_us") " AS changed, w.message AS message"
+	"  FROM workflows w;";
 /* clang-format on */
 
-const char *const smg_schema_steps[] = {v1, v2};
+const char *const smg_schema_steps[] = {v1, v2, v3};
 const int smg_schema_version = sizeof(smg_schema_steps) / sizeof(smg_schema_steps[0]);
 
 int smg_sql_fail(sqlite3 *db, int rc, const char *what, struct smg_err *err)

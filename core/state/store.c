@@ -124,6 +124,9 @@ static int set_up(sqlite3 *db, struct smg_err *err)
 	if (check_sound(db, err))
 		return -1;
 	/* The owner is looked at before WAL is switched on, which would write to another program's file. */
+	rc = sqlite3_exec(db, "PRAGMA foreign_keys = OFF", NULL, NULL, NULL); /* a step may make a table anew */
+	if (rc != SQLITE_OK)
+		return smg_sql_fail(db, rc, "opening", err);
 	if (smg_schema_upgrade(db, smg_schema_steps, smg_schema_version, err))
 		return -1;
 	rc = sqlite3_exec(db, pragmas, NULL, NULL, NULL);

@@ -61,6 +61,18 @@ void smg_read_strategy(struct smg_compose *c, const struct smg_node *v, const ch
 		smg_bad(c, v, "'%s' is '%s'; it must be " SMG_STRATEGY_WORDS, name, smg_shown(shown, s));
 }
 
+void smg_read_on_suspend(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	const char *s = smg_text(c, v);
+	char shown[SMG_SHOWN];
+	int n = s ? smg_on_suspend_parse(s) : -1;
+
+	if (n > SMG_ON_SUSPEND_SITE)
+		c->spec->on_suspend = (enum smg_on_suspend)n;
+	else if (s)
+		smg_bad(c, v, "'%s' is '%s'; it must be freeze or migrate", name, smg_shown(shown, s));
+}
+
 static void drop_draft(struct smg_compose *c)
 {
 	smg_strv_free(c->draft.entrypoint);

@@ -30,6 +30,7 @@ const struct smg_key smg_top_keys[] = {
 
 const struct smg_key smg_file_migrate_keys[] = {
 	{"strategy", TEXT, smg_read_strategy, NULL},
+	{"on_suspend", TEXT, smg_read_on_suspend, NULL},
 	{"deadline", ANY, NULL, ""},
 	{"trigger", ANY, NULL, ""},
 	{"fallback", ANY, NULL, "write it in each service's own x-migrate"},

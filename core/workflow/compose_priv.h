@@ -88,7 +88,7 @@ const struct smg_node *smg_get(const struct smg_node *map, const char *key);
 typedef void smg_read_fn(struct smg_compose *c, const struct smg_node *v, const char *name);
 
 /* compose.c: `services` */
-smg_read_fn smg_read_name, smg_read_services, smg_read_file_migrate, smg_read_strategy;
+smg_read_fn smg_read_name, smg_read_services, smg_read_file_migrate, smg_read_strategy, smg_read_on_suspend;
 
 /* compose_service.c: what a service has, into c->service */
 smg_read_fn smg_read_image, smg_read_entrypoint, smg_read_command, smg_read_environment, smg_read_working_dir, smg_read_hostname,

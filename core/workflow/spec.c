@@ -33,6 +33,7 @@ static const char *const strategies[] = {
 	[SMG_STRATEGY_LEVEL] = "level",
 	[SMG_STRATEGY_SEQUENTIAL] = "sequential",
 };
+static const char *const on_suspends[] = {"site", "freeze", "migrate"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static int find_name(const char *const *names, size_t n, const char *name)
@@ -81,6 +82,16 @@ const char *smg_strategy_name(enum smg_strategy s)
 int smg_strategy_parse(const char *name)
 {
 	return find_name(strategies, COUNT(strategies), name);
+}
+
+const char *smg_on_suspend_name(enum smg_on_suspend o)
+{
+	return on_suspends[o];
+}
+
+int smg_on_suspend_parse(const char *name)
+{
+	return find_name(on_suspends, COUNT(on_suspends), name);
 }
 
 const char *smg_strategy_near(const char *word)

@@ -46,6 +46,13 @@ enum smg_strategy {
 	SMG_STRATEGY_SEQUENTIAL, /* one service after the other, from dump to restore */
 };
 
+/* What becomes of it while its job is suspended. */
+enum smg_on_suspend {
+	SMG_ON_SUSPEND_SITE,	/* as the site's OnSuspend says */
+	SMG_ON_SUSPEND_FREEZE,	/* it stands still */
+	SMG_ON_SUSPEND_MIGRATE, /* it moves to where it can run at once, if there is such a node */
+};
+
 struct smg_dep {
 	size_t service; /* index into smg_spec.services: the one waited for */
 	enum smg_condition condition;
@@ -123,8 +130,9 @@ struct smg_service {
 
 struct smg_spec {
 	char *name;
-	enum smg_strategy strategy;   /* x-migrate.strategy of the file */
-	struct smg_service *services; /* in the order of the file */
+	enum smg_strategy strategy;	/* x-migrate.strategy of the file */
+	enum smg_on_suspend on_suspend; /* x-migrate.on_suspend of the file */
+	struct smg_service *services;	/* in the order of the file */
 	size_t n;
 };
 
@@ -157,6 +165,8 @@ const char *smg_fallback_name(enum smg_fallback f);
 int smg_fallback_parse(const char *name);
 const char *smg_strategy_name(enum smg_strategy s);
 int smg_strategy_parse(const char *name);
+const char *smg_on_suspend_name(enum smg_on_suspend o);
+int smg_on_suspend_parse(const char *name);
 const char *smg_restart_name(enum smg_restart r);
 int smg_restart_parse(const char *name);
 /* Of an index into smg_limits.rlimits, as `ulimits` has it ("nofile"); NULL beyond the last. */

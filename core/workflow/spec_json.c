@@ -110,11 +110,14 @@ static json_t *service_json(const struct smg_spec *spec, const struct smg_servic
 
 json_t *smg_spec_to_json(const struct smg_spec *spec)
 {
-	json_t *services = json_array();
+	json_t *services = json_array(), *out;
 
 	for (size_t i = 0; i < spec->n; i++)
 		json_array_append_new(services, service_json(spec, &spec->services[i]));
-	return json_pack("{ss ss so}", "name", spec->name, "strategy", smg_strategy_name(spec->strategy), "services", services);
+	out = json_pack("{ss ss so}", "name", spec->name, "strategy", smg_strategy_name(spec->strategy), "services", services);
+	if (spec->on_suspend != SMG_ON_SUSPEND_SITE)
+		json_object_set_new(out, "on_suspend", json_string(smg_on_suspend_name(spec->on_suspend)));
+	return out;
 }
 
 /* Where in the spec we are, for messages. */
@@ -507,14 +510,17 @@ static int take_services(struct reader *r, const json_t *a, json_t *names, struc
 	return 0;
 }
 
-/* A workflow that an older daemon wrote down has no strategy, and must outlive the upgrade: it gets the default. */
-static int take_strategy(const struct reader *r, const json_t *j, struct smg_spec *spec)
+/* A workflow that an older daemon wrote down has none of these, and must outlive the upgrade: it gets the defaults. */
+static int take_ways(const struct reader *r, const json_t *j, struct smg_spec *spec)
 {
-	int strategy = SMG_STRATEGY_STREAM;
+	int strategy = SMG_STRATEGY_STREAM, on_suspend = SMG_ON_SUSPEND_SITE;
 
 	if (json_object_get(j, "strategy") && take_choice(r, "strategy", j, smg_strategy_parse, &strategy))
 		return -1;
+	if (json_object_get(j, "on_suspend") && take_choice(r, "on_suspend", j, smg_on_suspend_parse, &on_suspend))
+		return -1;
 	spec->strategy = (enum smg_strategy)strategy;
+	spec->on_suspend = (enum smg_on_suspend)on_suspend;
 	return 0;
 }
 
@@ -525,8 +531,9 @@ static int take_spec(const json_t *j, json_t *names, struct smg_spec *spec, stru
 	struct smg_dag dag;
 	size_t a, b;
 
-	if (CHECK(&r, "spec", j, {"name", JSON_STRING}, {"services", JSON_ARRAY}, {"?strategy", JSON_STRING}) ||
-		take_strategy(&r, j, spec) || !(spec->name = take_member(&r, "name", j, smg_name_fault)) ||
+	if (CHECK(&r, "spec", j, {"name", JSON_STRING}, {"services", JSON_ARRAY}, {"?strategy", JSON_STRING},
+		    {"?on_suspend", JSON_STRING}) ||
+		take_ways(&r, j, spec) || !(spec->name = take_member(&r, "name", j, smg_name_fault)) ||
 		take_services(&r, json_object_get(j, "services"), names, spec))
 		return -1;
 	r.service = NULL;

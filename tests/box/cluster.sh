@@ -49,6 +49,11 @@ slurm_conf() { # NODES MEMORY PROCTRACK
 	cat <<-END
 		PartitionName=low Nodes=$(node_list "$1") Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=20 MaxTime=INFINITE
 		PartitionName=high Nodes=$(node_list "$1") PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
+		PartitionName=low0 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE
+		PartitionName=low2 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=REQUEUE GraceTime=2 MaxTime=INFINITE
+		PartitionName=cancel0 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=CANCEL GraceTime=0 MaxTime=INFINITE
+		PartitionName=cancel2 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=CANCEL GraceTime=2 MaxTime=INFINITE
+		PartitionName=cancel20 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=CANCEL GraceTime=20 MaxTime=INFINITE
 		PartitionName=spare Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=OFF MaxTime=INFINITE
 	END
 }

@@ -532,6 +532,21 @@ static int d_unallocated(void *ctx, const char *node, int64_t *bytes, struct smg
 	return THROUGH(SLURM, unallocated, node, bytes, err);
 }
 
+static int d_idle_cpus(void *ctx, const char *node, int *cpus, struct smg_err *err)
+{
+	return THROUGH(SLURM, idle_cpus, node, cpus, err);
+}
+
+static int d_time_slice(void *ctx, int *seconds, struct smg_err *err)
+{
+	return THROUGH(SLURM, time_slice, seconds, err);
+}
+
+static int d_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err)
+{
+	return THROUGH(SLURM, free_dependants, id, n, err);
+}
+
 static int d_comment(void *ctx, uint32_t id, const char *text, struct smg_err *err)
 {
 	return THROUGH(SLURM, comment, id, text, err);
@@ -556,6 +571,9 @@ static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.start_now = d_start_now,
 	.could_start = d_could_start,
 	.unallocated = d_unallocated,
+	.idle_cpus = d_idle_cpus,
+	.time_slice = d_time_slice,
+	.free_dependants = d_free_dependants,
 	.comment = d_comment,
 	.node_down = d_node_down,
 	.epilog_timeout = d_epilog_timeout};

@@ -42,6 +42,13 @@ static const char *const svc_moves[] = {
 };
 
 static const char *const wf_moves[] = {
+	"running>suspended",
+	"suspended>running",
+	"suspended>saving",
+	"suspended>landing",
+	"suspended>done",
+	"suspended>failed",
+	"suspended>stopped",
 	"running>saving",
 	"running>landing",
 	"running>done",
