@@ -13,6 +13,8 @@ own_box() {
 	cat >"$conf" <<-'END'
 		PreemptMode=SUSPEND,GANG
 		SchedulerTimeSlice=5
+		SelectTypeParameters=CR_Core_Memory
+		DefMemPerNode=100
 		PartitionName=susp Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND MaxTime=INFINITE
 		PartitionName=turns Nodes=n1 PriorityTier=1 PreemptMode=OFF OverSubscribe=FORCE:2 MaxTime=INFINITE
 	END
@@ -202,16 +204,16 @@ test_scancel_of_a_suspended_job() {
 	assert_nothing_left "$job"
 }
 
-# Preempted while it is suspended: it goes, and the hold that Slurm puts on a job that was requeued so is not there to stay.
+# A suspended job keeps its memory, and is preempted for that: it goes, and the hold that Slurm puts on a job that was requeued so is not there to stay.
 test_suspended_then_preempted() {
 	local job
 	prepare
 	counters 40 one
-	job=$(submit -p low2)
+	job=$(submit -p low2 --mem=3000)
 	wait_ticks one 3 20
 	suspend "$job"
 	wait_wf "$job" suspended 10
-	preempt "$job" 2 >/dev/null
+	submit_as user2 -p high -w "$(node_of "$job")" --mem=3000 -o /dev/null --wrap 'sleep 3' >/dev/null
 	wait_moved "$job" 1 60
 	wait_done "$job" 60
 	assert_exact one 40
