@@ -42,7 +42,7 @@ plugin   := $(BUILD)/spank_smigrate.so
 units    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(unit_src))
 benches  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(bench_src))
 
-.PHONY: all deps unit units drives benches check demo lint asan bench fuzz valgrind install clean help
+.PHONY: all deps unit units drives benches check triggers demo lint asan bench fuzz valgrind install clean help
 all: $(programs) $(plugin)
 
 $(BUILD)/%.o: %.c Makefile
@@ -101,6 +101,11 @@ check: ## every test, in the box too (root); sets up what it needs
 	$(MAKE) all $(units)
 	BUILD=$(BUILD) tests/run all
 
+triggers: ## every way in which Slurm takes a node, in every mode of preemption: smigrate-triggers(7), row by row (root)
+	tests/deps
+	$(MAKE) all
+	TRIGGERS=all BUILD=$(BUILD) tests/run box --only 80-triggers
+
 demo: ## a real preemption and migration, start to end (root)
 	tests/demo
 
@@ -130,7 +135,7 @@ fuzz: ## libFuzzer on the workflow parser, the daemon's JSON and streamed memory
 install: all ## into DESTDIR
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(PLUGINDIR) \
 		$(DESTDIR)$(SYSCONFDIR)/smigrate $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d $(DESTDIR)$(PREFIX)/lib/systemd/system \
-		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
+		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	install -m 755 $(BUILD)/smigrate $(DESTDIR)$(BINDIR)
 	install -m 755 $(BUILD)/smigrated $(DESTDIR)$(SBINDIR)
 	install -m 755 $(BUILD)/smigrate-shim $(BUILD)/smigrate-sentinel $(DESTDIR)$(LIBEXECDIR)
@@ -138,7 +143,7 @@ install: all ## into DESTDIR
 	[ -e $(DESTDIR)$(SYSCONFDIR)/smigrate/smigrate.conf ] || install -m 644 etc/smigrate.conf $(DESTDIR)$(SYSCONFDIR)/smigrate
 	install -m 644 etc/plugstack.conf.d/smigrate.conf $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d
 	sed 's|/usr/sbin|$(SBINDIR)|' etc/systemd/smigrated.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/smigrated.service
-	for n in 1 5 8; do install -m 644 etc/man/*.$$n $(DESTDIR)$(MANDIR)/man$$n; done
+	for n in 1 5 7 8; do install -m 644 etc/man/*.$$n $(DESTDIR)$(MANDIR)/man$$n; done
 
 clean:
 	rm -rf $(BUILD)

@@ -200,7 +200,7 @@ static bool hold_is_ours(struct smg_engine *e, const struct smg_job *info)
 
 	for (struct wf *wf = wf_next_of_job(e, info->id, NULL), *n; wf; wf = n) {
 		pthread_mutex_lock(&wf->lock);
-		yes = yes || (wf->state == SMG_WF_SAVED && !strcmp(wf->mig.cause, "suspend"));
+		yes = yes || (wf->state == SMG_WF_SAVED && wf->mig.suspended && strcmp(wf->mig.cause, "requeue"));
 		pthread_mutex_unlock(&wf->lock);
 		n = wf_next_of_job(e, info->id, wf);
 		wf_drop(wf);
@@ -384,6 +384,8 @@ void job_leaves(struct smg_engine *e, const struct smg_job *info, const struct v
 		.heard_us = heard_us};
 
 	mark_see(e, info);
+	if (info->state == SMG_JOB_SUSPENDED)
+		mark_suspended(e, info->id, true);
 	l.deadline_us = l.requeue ? (int64_t)info->end * 1000000 : 0;
 	/* First: as soon as its epilog is over, it is too late. */
 	if (v->kind == VERDICT_TAKEN)

@@ -68,7 +68,7 @@ struct migration {
 	int64_t moved, restarted, bytes;
 	char error[512];
 	char strategy[16];
-	int64_t predicted_us, wire;
+	int64_t predicted_us, wire, suspended;
 };
 
 /* Where a migration streams to. */

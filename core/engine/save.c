@@ -353,17 +353,18 @@ static void dump_all(struct wf *wf, struct leaving *l, const struct turn *t)
 
 /* ---- the whole ---- */
 
-static void new_migration(struct wf *wf, const char *cause, int64_t signal_us, int64_t deadline_us)
+static void new_migration(struct wf *wf, const struct leaving *l)
 {
 	struct migration *m = &wf->mig;
 
 	memset(m, 0, sizeof(*m));
 	snprintf(m->id, sizeof(m->id), "%s.%lld", wf->id, (long long)++wf->migrations);
-	snprintf(m->cause, sizeof(m->cause), "%s", cause);
+	snprintf(m->cause, sizeof(m->cause), "%s", l->cause);
 	snprintf(m->state, sizeof(m->state), "saving");
 	snprintf(m->from, sizeof(m->from), "%s", wf->e->env.config.node);
-	m->signal_us = signal_us;
-	m->deadline_us = deadline_us;
+	m->signal_us = l->heard_us;
+	m->deadline_us = l->deadline_us;
+	m->suspended = l->info && l->info->state == SMG_JOB_SUSPENDED;
 	snprintf(m->strategy, sizeof(m->strategy), "%s", smg_strategy_name(wf->spec->strategy));
 	wf_put(wf);
 	wf_put_migration(wf);
@@ -451,7 +452,7 @@ int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err)
 	if (l->info)
 		wf_account(wf, l->info, true);
 	wf_move(wf, SMG_WF_SAVING);
-	new_migration(wf, l->cause, l->heard_us, l->deadline_us);
+	new_migration(wf, l);
 	wf_say(wf, NULL, SMG_INFO, "leaving the node (%s): saving the services", l->cause);
 	wait_quiet(wf);
 	pthread_mutex_unlock(&wf->lock);

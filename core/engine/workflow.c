@@ -244,6 +244,7 @@ static void mig_from_row(struct migration *m, const json_t *r)
 	snprintf(m->strategy, sizeof(m->strategy), "%s", json_str(r, "strategy"));
 	m->predicted_us = json_int(r, "predicted_us");
 	m->wire = json_int(r, "wire");
+	m->suspended = json_int(r, "suspended");
 }
 
 static void wf_from_row(struct wf *wf, const json_t *r)
@@ -392,6 +393,7 @@ void wf_put_migration(struct wf *wf)
 		.strategy = m->strategy,
 		.predicted_us = m->predicted_us,
 		.wire = m->wire,
+		.suspended = m->suspended,
 	};
 	struct smg_err err = {0};
 

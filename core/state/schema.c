@@ -143,6 +143,7 @@ static const char v2[] =
 /* A workflow may be suspended: a CHECK cannot be changed, the table is made anew, and the view that names it. Foreign keys are off
  * while this runs, else what belongs to the workflows would go with the old table. */
 static const char v3[] =
+	"ALTER TABLE migrations ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;"
 	"DROP VIEW v_status;"
 	"CREATE TABLE workflows_v3 ("
 	"  id TEXT PRIMARY KEY NOT NULL, rev INTEGER NOT NULL,"

@@ -74,6 +74,7 @@ struct smg_mig_row {
 	const char *error;
 	const char *strategy;
 	int64_t predicted_us; /* from the signal until all run again, as it was foretold; 0: it was not */
+	int64_t suspended;    /* 1: the job was suspended as it left; then Slurm holds it once it is requeued */
 	int64_t wire;	      /* bytes written to the network while it was saved */
 };
 

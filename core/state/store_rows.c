@@ -105,6 +105,7 @@ static const struct store_col migration_cols[] = {
 	M(TEXT, strategy),
 	M(INT, predicted_us),
 	M(INT, wire),
+	M(INT, suspended),
 };
 #define P(kind, f) kind(smg_phase_row, f)
 static const struct store_col phase_cols[] = {

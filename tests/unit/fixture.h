@@ -1086,9 +1086,15 @@ static void prolog(struct node *n, uint32_t job)
 	tell(n, smg_engine_job_prolog, json_pack("{s:I,s:s}", "job", (json_int_t)job, "file", "w.yaml"));
 }
 
+/* Heard by a sentinel. */
+static void signalled(struct node *n, uint32_t job, int signo)
+{
+	tell(n, smg_engine_job_signal, json_pack("{s:I,s:s,s:i}", "job", (json_int_t)job, "step", "extern", "signal", signo));
+}
+
 static void term(struct node *n, uint32_t job)
 {
-	tell(n, smg_engine_job_signal, json_pack("{s:I,s:s,s:i}", "job", (json_int_t)job, "step", "extern", "signal", SIGTERM));
+	signalled(n, job, SIGTERM);
 }
 
 /* A new job, running on the node. */

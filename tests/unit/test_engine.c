@@ -1215,10 +1215,41 @@ static bool walk_kill(struct walk *k, struct node *n)
 	return true;
 }
 
+static void mark_suspended_(struct smg_job *j)
+{
+	if (j->state == SMG_JOB_RUNNING && !j->completing)
+		j->state = SMG_JOB_SUSPENDED;
+}
+
+static void mark_resumed(struct smg_job *j)
+{
+	if (j->state == SMG_JOB_SUSPENDED && !j->completing)
+		j->state = SMG_JOB_RUNNING;
+}
+
+/* Suspended, and mostly resumed: the words may come in the middle of anything, or be lost with a daemon. */
+static bool walk_suspend(struct walk *k)
+{
+	bool alive = true, resumed;
+
+	for (int i = 0; i < 2 && chance(k, 3); i++) {
+		smg_slurm_fake_change(&k->w->slurm, JOB, mark_suspended_);
+		signalled(k->on, JOB, SIGTSTP);
+		real_sleep_ms(rand_r(&k->seed) % 5);
+		alive = alive && walk_kill(k, k->on);
+		resumed = chance(k, 2);
+		if (resumed) {
+			smg_slurm_fake_change(&k->w->slurm, JOB, mark_resumed);
+			signalled(k->on, JOB, SIGCONT);
+		}
+	}
+	return alive;
+}
+
 /* Until Slurm has taken the job off its node. */
 static bool walk_leave(struct walk *k)
 {
-	bool alive;
+	bool alive = walk_suspend(k);
 
 	/* Foretold rightly, wrongly, or not at all. */
 	smg_slurm_fake_could_start(&k->w->slurm, chance(k, 3) ? "" : node_names[N1 + rand_r(&k->seed) % 3]);
@@ -1228,7 +1259,7 @@ static bool walk_leave(struct walk *k)
 		preempt(k->on, JOB);
 		real_sleep_ms(rand_r(&k->seed) % 8);
 	}
-	alive = walk_kill(k, k->on);
+	alive = alive && walk_kill(k, k->on);
 	/* Nobody heard of it, say because the workflow was not on the node yet: then the grace ends. */
 	if (!WITHIN(200, look_job(k->w, JOB).completing))
 		smg_slurm_fake_change(&k->w->slurm, JOB, mark_requeued);

@@ -9,11 +9,6 @@
 
 /* ---- what Slurm does ---- */
 
-static void signal_job(struct node *n, int signo)
-{
-	tell(n, smg_engine_job_signal, json_pack("{s:I,s:s,s:i}", "job", (json_int_t)JOB, "step", "batch", "signal", signo));
-}
-
 static void mark_suspended_(struct smg_job *j)
 {
 	j->state = SMG_JOB_SUSPENDED;
@@ -52,13 +47,13 @@ static void mark_held(struct smg_job *j)
 static void suspend(struct node *n)
 {
 	smg_slurm_fake_change(&w->slurm, JOB, mark_suspended_);
-	signal_job(n, SIGTSTP);
+	signalled(n, JOB, SIGTSTP);
 }
 
 static void resume(struct node *n)
 {
 	smg_slurm_fake_change(&w->slurm, JOB, mark_resumed);
-	signal_job(n, SIGCONT);
+	signalled(n, JOB, SIGCONT);
 }
 
 static bool is_frozen(struct node *n, const char *service)
@@ -242,7 +237,7 @@ static void a_hold_of_an_admins_stays(void **state)
 	c = begin_with("a", "migrate");
 	SOON(all_run(n1, "a"));
 	smg_slurm_fake_change(&w->slurm, JOB, mark_held);
-	signal_job(n1, SIGTERM); /* of the user's: it has us look, and see the hold */
+	signalled(n1, JOB, SIGTERM); /* of the user's: it has us look, and see the hold */
 	real_sleep_ms(50);
 	smg_slurm_fake_could_start(&w->slurm, "n2");
 	suspend(n1);
