@@ -1,0 +1,71 @@
+#!/bin/bash
+# Two hundred jobs preempted at once. Brings up a box of its own, whose nodes say that they have 64 processors.
+# shellcheck source=../../lib.sh
+. "$(dirname "$0")/../../lib.sh"
+# shellcheck source=workflow.sh
+. "$(dirname "$0")/workflow.sh"
+
+JOBS=${JOBS:-200}
+TICKS=${TICKS:-120}
+
+count() { state "SELECT COUNT(*) FROM $1"; } # TABLE [WHERE ...]
+is_count() { [[ $(count "$1") == "$2" ]]; }
+wait_count() { retry "$3" is_count "$1" "$2" || fail "$(count "$1") of $1, wanted $2"; } # WHAT N SECONDS
+
+OURS='REQUEST_(JOB_INFO|JOB_USER_INFO|JOB_STATE|BUILD_INFO|PARTITION_INFO|NODE_INFO|JOB_WILL_RUN|UPDATE_JOB|KILL_JOB|CANCEL_JOB|JOB_REQUEUE)'
+questions() { # "COUNT TYPE" a line: what slurmctld was asked since sdiag --reset
+	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*($OURS[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
+}
+
+# One second a tick: two hundred of them are not to keep the machine busy by themselves.
+work() {
+	program tick.py <<-'PY'
+		import os, sys, time
+		token = os.urandom(8).hex()
+		for n in range(1, int(sys.argv[2]) + 1):
+		    with open("/here/t/" + sys.argv[1], "a") as f:
+		        f.write("%s %d\n" % (token, n))
+		    time.sleep(1)
+	PY
+	in_wf mkdir -p t
+	in_wf tee workflow.yaml >/dev/null <<-END
+		name: wf
+		services:
+		  one:
+		    image: /images/debian
+		    volumes: [".:/here"]
+		    network_mode: none
+		    command: [/usr/bin/python3, /here/tick.py, "\${SLURM_ARRAY_TASK_ID:-0}", "$TICKS"]
+	END
+}
+
+TIMEOUT_test_all_end_right=900
+test_all_end_right() {
+	local job high bad said n
+	BOX=$BOX-many
+	trap 'box down' EXIT
+	box up --nodes 4 --cpus 64 --memory 16000
+	prepare
+	work
+	job=$(in_wf sbatch --parsable -p low --array="1-$JOBS" --migrate=workflow.yaml job.sh)
+	wait_count "services WHERE state = 'running'" "$JOBS" 240
+	box_exec ctl sdiag --reset >/dev/null
+	high=$(submit_as user2 -p high -N 4 --exclusive -o /dev/null --wrap 'sleep 5')
+	wait_job_state "$high" COMPLETED 240
+	wait_count "migrations WHERE state = 'done'" "$JOBS" 300
+	said=$(questions)
+	n=$(awk '{ n += $1 } END { print n + 0 }' <<<"$said")
+	echo "questions: $said"
+	echo "time from the first signal to the last service: $(state "SELECT (MAX(done_us) - MIN(signal_us)) / 1e6 FROM migrations")"
+	((n <= 8 * JOBS)) || fail "$n questions for $JOBS moves: $said"
+	wait_count "workflows WHERE state = 'done'" "$JOBS" 300
+	assert_eq "$(count "migrations WHERE moved <> 1 OR restarted <> 0 OR state <> 'done'")" 0 'moves that lost something'
+	# each from 1 to the last tick, in one life
+	bad=$(box_exec ctl sh -c "cd $WF/t && for f in *; do awk -v n=$TICKS 'NR == 1 { token = \$1 } \$1 != token || \$2 != NR { exit 1 } END { if (NR != n) exit 1 }' \$f || echo \$f; done")
+	assert_eq "$bad" '' 'jobs that did not go on exactly'
+	assert_eq "$(box_exec ctl sh -c "ls $WF/t | wc -l")" "$JOBS" 'jobs that counted'
+	retry 60 no_jobs || fail "jobs are left: $(box_exec ctl squeue -h)"
+	assert_nothing_left "$job"
+}
+
+run_tests "$@"
