@@ -62,6 +62,9 @@ job_field() { # JOB FIELD
 	box_exec ctl scontrol show job -o "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -n 1
 }
 
+# What Slurm calls the job's cgroup, as a regular expression: from 26.05 on by a SLUID.
+job_cgroup_name() { echo "(job_$1|s[0-9A-Z]{13})"; } # JOB
+
 job_state() { job_field "$1" JobState; }
 job_is() { [[ $(job_state "$1") == "$2" ]]; }
 

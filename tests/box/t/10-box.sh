@@ -114,7 +114,9 @@ test_job_has_a_cgroup() {
 	local job
 	job=$(submit_as user1 -w n1 --wrap 'cat /proc/self/cgroup; sleep 60')
 	wait_job_state "$job" RUNNING 20
-	retry 5 box_exec n1 sh -c "grep -q 'job_$job/step_batch' /sys/fs/cgroup/system.slice/*/job_$job/step_batch/cgroup.events /shared/home/user1/slurm-$job.out"
+	retry 5 box_exec n1 grep -qE "^0::/system.slice/n1_slurmstepd.scope/$(job_cgroup_name "$job")/step_batch/" "/shared/home/user1/slurm-$job.out" ||
+		fail "not in a cgroup of the job's: $(box_exec n1 cat "/shared/home/user1/slurm-$job.out")"
+	box_exec n1 sh -c 'grep -q "populated 1" "/sys/fs/cgroup$(sed -n "s/^0:://; s|/step_batch/.*||p" /shared/home/user1/slurm-"$1".out)/cgroup.events"' sh "$job"
 	clear_jobs
 }
 
