@@ -73,6 +73,15 @@ wait_job_state() { # JOB STATE SECONDS
 		fail "job $1 is $(job_state "$1") ($(job_field "$1" Reason)) after $3 s, wanted $2"
 }
 
+# A box of the file's own beside the one that is up, for as long as the file runs: call it right before run_tests.
+own_box() { # NAME UP-ARG...
+	[[ -z ${OWN_BOX-} ]] || return 0 # the bash of one test
+	export OWN_BOX=1 BOX=$BOX-$1
+	shift
+	trap 'box down' EXIT
+	box up "$@" || exit 1
+}
+
 # No job of the test before is left, and every node is free.
 clear_jobs() {
 	box_exec ctl sh -c 'squeue -h -o %A | xargs -r scancel' || true
