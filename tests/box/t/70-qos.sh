@@ -6,7 +6,7 @@
 . "$(dirname "$0")/workflow.sh"
 
 manage() { box_exec ctl sacctmgr -iQ "$@" >/dev/null; }
-qos_are_known() { [[ $(box_exec ctl scontrol show assoc_mgr flags=qos) == *'QOS=high('* ]]; }
+qos_is_known() { [[ $(box_exec ctl scontrol show assoc_mgr flags=qos) == *"QOS=$1("* ]]; }
 
 # A job of user2's with the higher QOS takes the node of JOB.
 outrank() { # JOB [SECONDS]
@@ -16,10 +16,9 @@ outrank() { # JOB [SECONDS]
 test_set_up() {
 	manage add qos low GraceTime=20 PreemptMode=requeue
 	manage add qos brief GraceTime=20 PreemptMode=cancel
-	manage add qos exempt GraceTime=20 PreemptMode=requeue PreemptExemptTime=00:00:12
-	manage add qos high Preempt=low,brief,exempt
-	manage modify user user1,user2 set qos+=low,brief,exempt,high
-	retry 10 qos_are_known || fail "slurmctld knows no QOS: $(box_exec ctl scontrol show assoc_mgr flags=qos)"
+	manage add qos high Preempt=low,brief
+	manage modify user user1,user2 set qos+=low,brief,high
+	retry 10 qos_is_known high || fail "slurmctld knows no QOS: $(box_exec ctl scontrol show assoc_mgr flags=qos)"
 }
 
 # A requeue of ours within the grace would leave slurmctld's mark on the job, and it would run once more after its end.
@@ -42,9 +41,14 @@ test_requeued_by_qos() {
 	assert_eq "$(job_state "$job") $(job_field "$job" Restarts)" 'COMPLETED 2' 'the state a while later'
 }
 
+# Its QOS is newer than what the daemon has asked for a moment ago.
 test_exempt_for_a_time() {
 	local job
 	prepare
+	manage add qos exempt GraceTime=20 PreemptMode=requeue PreemptExemptTime=00:00:12
+	manage modify qos high set Preempt+=exempt
+	manage modify user user1 set qos+=exempt
+	retry 10 qos_is_known exempt || fail "slurmctld does not know the QOS"
 	counters 90 one
 	job=$(submit --qos=exempt)
 	wait_ticks one 3 30
@@ -56,6 +60,8 @@ test_exempt_for_a_time() {
 	(($(ticks one) >= 50)) || fail "it has moved after $(ticks one) ticks already, of 12 s exempt"
 	wait_done "$job" 40
 	assert_exact one 90
+	assert_nothing_left "$job"
+	assert_eq "$(job_state "$job") $(job_field "$job" Restarts)" 'COMPLETED 1' 'the state a while later'
 }
 
 # Slurm would end it: we requeue it before, and it moves all the same.
