@@ -7,6 +7,7 @@
 #include "sbatch_options.h"
 
 #include "plugin.h"
+#include "slurm/compat.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -57,13 +58,5 @@ bool smg_site_requeues(void)
 
 int smg_site_epilog_timeout(void)
 {
-	unsigned int s = 0;
-
-	if (conf())
-#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
-		s = conf()->epilog_timeout;
-#else
-		s = conf()->prolog_epilog_timeout;
-#endif
-	return s >= NO_VAL16 ? 0 : (int)s;
+	return conf() ? compat_epilog_timeout(conf()) : 0;
 }

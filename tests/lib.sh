@@ -62,12 +62,24 @@ job_field() { # JOB FIELD
 	box_exec ctl scontrol show job -o "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -n 1
 }
 
+# What Slurm calls the job's cgroup, as a regular expression: from 26.05 on by a SLUID.
+job_cgroup_name() { echo "(job_$1|s[0-9A-Z]{13})"; } # JOB
+
 job_state() { job_field "$1" JobState; }
 job_is() { [[ $(job_state "$1") == "$2" ]]; }
 
 wait_job_state() { # JOB STATE SECONDS
 	retry "$3" job_is "$1" "$2" ||
 		fail "job $1 is $(job_state "$1") ($(job_field "$1" Reason)) after $3 s, wanted $2"
+}
+
+# A box of the file's own beside the one that is up, for as long as the file runs: call it right before run_tests.
+own_box() { # NAME UP-ARG...
+	[[ -z ${OWN_BOX-} ]] || return 0 # the bash of one test
+	export OWN_BOX=1 BOX=$BOX-$1
+	shift
+	trap 'box down' EXIT
+	box up "$@" || exit 1
 }
 
 # No job of the test before is left, and every node is free.

@@ -303,13 +303,15 @@ void give_job_back(struct leaving *l)
 	const struct smg_job *info = l->info;
 	struct smg_slurm *sl = &e->env.slurm;
 	struct smg_err err = {0};
-	bool by_itself = false;
+	enum smg_preempt_mode mode = SMG_PREEMPT_UNKNOWN;
+	bool by_itself;
 
 	if (l->given)
 		return;
 	l->given = true;
-	if (info->preempted && sl->ops->requeues_in_grace(sl->ctx, info, &by_itself, &err) < 0)
+	if (info->preempted && sl->ops->preempt_mode(sl->ctx, info, &mode, &err) < 0)
 		smg_warn("job %u: %s", info->id, err.msg);
+	by_itself = mode == SMG_PREEMPT_REQUEUE;
 	mark_given(e, info->id, true);
 	if (by_itself && script_is_ours(e, info->id))
 		tell_clients(e, info->id, true);

@@ -69,6 +69,7 @@ static int find_job(struct visit *v, struct smg_err *err)
 
 static void adopt_caller(struct visit *v, struct wf *wf)
 {
+	SMG_AUTOFREE char *former = smg_xstrdup(wf->cgroup);
 	struct smg_owner *o = &wf->owner;
 
 	o->uid = v->job.uid;
@@ -84,6 +85,9 @@ static void adopt_caller(struct visit *v, struct wf *wf)
 	wf->log_fd = v->log_fd < 0 ? -1 : fcntl(v->log_fd, F_DUPFD_CLOEXEC, 3);
 	if (smg_job_cgroup(v->caller->pid, wf->job, wf->cgroup, sizeof(wf->cgroup), NULL) < 0)
 		snprintf(wf->cgroup, sizeof(wf->cgroup), "/smigrate/job_%u", wf->job);
+	/* Back on this node: from 26.05 on each run of a job has a cgroup of another name. */
+	if (*former && strcmp(former, wf->cgroup) != 0)
+		smg_job_cgroup_remove(former);
 }
 
 static struct client *attach(struct wf *wf, int conn)

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #define MOUNT "/sys/fs/cgroup"
+#define SLUID_LEN 14
+#define SLUID_DIGITS "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 bool smg_cgroup_v2(void)
 {
@@ -213,23 +215,41 @@ static char *cgroup_of(pid_t pid)
 	return smg_xstrdup(p);
 }
 
+/*
+ * Slurm names a job's cgroup job_ID; from 26.05 on by the run's SLUID, an "s" and 13 digits of its own base 32, except where
+ * CgroupJobIdPaths says otherwise. A whole component: job_1 is not job_12. Job 0: any job's.
+ */
+static bool names_job(const char *name, size_t len, uint32_t job)
+{
+	char by_id[16];
+
+	if (len == SLUID_LEN && name[0] == 's' && strspn(name + 1, SLUID_DIGITS) >= SLUID_LEN - 1)
+		return true;
+	if (!job)
+		return len > 4 && !strncmp(name, "job_", 4);
+	snprintf(by_id, sizeof(by_id), "job_%u", job);
+	return len == strlen(by_id) && !strncmp(name, by_id, len);
+}
+
+size_t smg_cgroup_of_job(const char *path, uint32_t job)
+{
+	const char *p = path;
+
+	while ((p = strchr(p, '/')) != NULL) {
+		size_t len = strcspn(++p, "/");
+
+		if (names_job(p, len, job))
+			return (size_t)(p - path) + len;
+	}
+	return 0;
+}
+
 int smg_job_cgroup(pid_t pid, uint32_t job, char *out, size_t n, struct smg_err *err)
 {
 	SMG_AUTOFREE char *mine = cgroup_of(pid);
-	SMG_AUTOFREE char *name = smg_xasprintf("/job_%u", job);
-	size_t len = strlen(name);
-	char *p = mine;
-	int w;
+	size_t len = mine ? smg_cgroup_of_job(mine, job) : 0;
+	int w = len ? snprintf(out, n, "%.*s/smigrate", (int)len, mine) : snprintf(out, n, "/smigrate/job_%u", job);
 
-	/* A whole component: /job_1 is not /job_12. */
-	while (p && (p = strstr(p, name)) != NULL && p[len] != '/' && p[len] != '\0')
-		p += len;
-	if (p) {
-		p[len] = '\0';
-		w = snprintf(out, n, "%s/smigrate", mine);
-	} else {
-		w = snprintf(out, n, "/smigrate%s", name);
-	}
 	if (w < 0 || (size_t)w >= n)
 		return smg_fail(err, SMG_EINVAL, "the name of the cgroup of job %u is too long", job);
 	return 0;
@@ -244,11 +264,11 @@ void smg_job_cgroup_remove(const char *cgroup)
 		return;
 	smg_cgroup_rmtree(dir);
 	slash = strrchr(dir, '/');
-	/* Slurm never removes a job_J that had children of ours in it (FACTS); rmdir refuses one that is in use. */
+	/* Slurm never removes a job's cgroup that had children of ours in it (FACTS); rmdir refuses one that is in use. */
 	if (slash && !strcmp(slash, "/smigrate")) {
 		*slash = '\0';
 		slash = strrchr(dir, '/');
-		if (slash && !strncmp(slash, "/job_", 5))
+		if (slash && names_job(slash + 1, strlen(slash + 1), 0))
 			rmdir(dir);
 	}
 }

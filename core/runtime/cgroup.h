@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* True where /sys/fs/cgroup is a cgroup v2 (and runc works in it). */
@@ -36,6 +37,8 @@ int smg_cgroup_each(const char *dir, smg_process_fn *fn, void *arg);
 int64_t smg_cgroup_memory(const char *dir);
 /* The same of one process; 0: it is gone. */
 int64_t smg_process_memory(pid_t pid);
+/* The length of what is the job's cgroup in the path, Slurm's own name for it the last part; 0: the path has none. Job 0: any. */
+size_t smg_cgroup_of_job(const char *path, uint32_t job);
 /* How often the OOM killer has struck in it; -1: the nearest cgroup that counts is an ancestor, or none does. */
 long smg_cgroup_oom_kills(const char *dir);
 

@@ -156,10 +156,10 @@ int smg_runtime_check(struct smg_err *err);
 
 /* For unit tests there is a fake: runtime/runtime_fake.h. */
 
-/* The cgroup for a job's containers: found from /proc/PID/cgroup of one of the job's processes, cut at the job_<id> component,
+/* The cgroup for a job's containers: found from /proc/PID/cgroup of one of the job's processes, cut after Slurm's name of the job,
  * with "/smigrate" appended; "/smigrate/job_<id>" where Slurm keeps none. Writes into out (size n). */
 int smg_job_cgroup(pid_t pid, uint32_t job, char *out, size_t n, struct smg_err *err);
-/* Removes the (empty) cgroup, its children and the job_<id> above it if that is empty too. Never kills. */
+/* Removes the (empty) cgroup, its children and the job's above it if that is empty too. Never kills. */
 void smg_job_cgroup_remove(const char *cgroup);
 
 #endif

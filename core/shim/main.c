@@ -429,7 +429,7 @@ static const char *reason_of(const struct shim *s, int status)
 		*slash = '\0';
 		n = smg_cgroup_oom_kills(dir);
 	}
-	return n > 0 && strstr(dir, "/job_") ? "killed; the kernel has killed processes of this job for lack of memory" : "";
+	return n > 0 && smg_cgroup_of_job(dir, 0) ? "killed; the kernel has killed processes of this job for lack of memory" : "";
 }
 
 static int leave_status(const struct shim *s, struct smg_err *err)

@@ -1,10 +1,10 @@
-/* What we ask of Slurm, by libslurm. The only user of Slurm's headers outside the plugin; releases from 22.05 on. */
+/* What we ask of Slurm, by libslurm. */
 #include "slurm/slurm.h"
 
 #include "base/util.h"
-#include "slurm/dependency.h"
+#include "slurm/compat.h"
+#include "slurm/real.h"
 
-#include <slurm/slurm.h>
 #include <slurm/slurm_errno.h>
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-static int fail_slurm(struct smg_err *err, const char *what)
+int smg_slurm_fail(struct smg_err *err, const char *what)
 {
 	int e = errno;
 	int code;
@@ -93,6 +93,7 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 	copy(out->user, sizeof(out->user), pw ? pw->pw_name : j->user_name);
 	copy(out->name, sizeof(out->name), j->name);
 	copy(out->partition, sizeof(out->partition), j->partition);
+	copy(out->qos, sizeof(out->qos), j->qos);
 	copy(out->batch_host, sizeof(out->batch_host), j->batch_host);
 	copy(out->nodes, sizeof(out->nodes), j->nodes);
 	copy(out->req_nodes, sizeof(out->req_nodes), j->req_nodes);
@@ -102,7 +103,7 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 static void fill(const slurm_job_info_t *j, struct smg_job *out)
 {
 	memset(out, 0, sizeof(*out));
-	out->id = j->job_id;
+	out->id = compat_job_id(j);
 	out->uid = j->user_id;
 	out->gid = j->group_id;
 	out->state = state_of(j->job_state);
@@ -137,11 +138,11 @@ static int real_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err 
 	bool found = false;
 
 	(void)ctx;
-	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about the job");
+	if (compat_load_job(&msg, id) != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot ask Slurm about the job");
 	/* For an array's own id all of its tasks come. */
 	for (uint32_t i = 0; i < msg->record_count && !found; i++)
-		if (msg->job_array[i].job_id == id) {
+		if (compat_job_id(&msg->job_array[i]) == id) {
 			fill(&msg->job_array[i], out);
 			found = true;
 		}
@@ -152,66 +153,32 @@ static int real_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err 
 static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
 {
 	(void)ctx;
-	if (slurm_pid2jobid(pid, id) == SLURM_SUCCESS)
+	if (compat_pid2jobid(pid, id) == SLURM_SUCCESS)
 		return 0;
 	if (errno == ESRCH || errno == ESLURM_INVALID_JOB_ID)
 		return smg_fail(err, SMG_ENOENT, "process %d is in no job", (int)pid);
-	return fail_slurm(err, "cannot ask slurmd which job a process belongs to");
-}
-
-/* The site's PreemptMode where preemption goes by partition, else 0: by QOS the mode is the QOS's, which slurmdbd alone knows. */
-static int site_preempt_mode(uint16_t *mode, struct smg_err *err)
-{
-	slurm_conf_t *conf = NULL;
-
-	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
-	*mode = conf->preempt_type && strstr(conf->preempt_type, "partition_prio") ? conf->preempt_mode : 0;
-	slurm_free_ctl_conf(conf);
-	return 0;
-}
-
-static int real_requeues_in_grace(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err)
-{
-	partition_info_msg_t *msg = NULL;
-	uint16_t site = 0;
-
-	(void)ctx;
-	*yes = false;
-	if (site_preempt_mode(&site, err) < 0)
-		return -1;
-	if (slurm_load_partitions(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's partitions");
-	for (uint32_t i = 0; i < msg->record_count; i++) {
-		const partition_info_t *p = &msg->partition_array[i];
-
-		/* a partition without a mode of its own has the site's */
-		if (site && p->name && !strcmp(p->name, job->partition))
-			*yes = (p->preempt_mode == NO_VAL16 ? site : p->preempt_mode) & PREEMPT_MODE_REQUEUE;
-	}
-	slurm_free_partition_info_msg(msg);
-	return 0;
+	return smg_slurm_fail(err, "cannot ask slurmd which job a process belongs to");
 }
 
 static int real_end_script(void *ctx, uint32_t id, struct smg_err *err)
 {
 	(void)ctx;
-	if (slurm_kill_job(id, SIGTERM, KILL_JOB_BATCH) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot signal the batch script");
+	if (compat_signal_script(id, SIGTERM) != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot signal the batch script");
 	return 0;
 }
 
 static int real_requeue(void *ctx, uint32_t id, struct smg_err *err)
 {
 	(void)ctx;
-	if (slurm_requeue(id, 0) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot requeue the job");
+	if (compat_requeue(id) != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot requeue the job");
 	return 0;
 }
 
 static int update(job_desc_msg_t *d, const char *what, struct smg_err *err)
 {
-	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : fail_slurm(err, what);
+	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : smg_slurm_fail(err, what);
 }
 
 static int real_start_now(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err)
@@ -221,7 +188,7 @@ static int real_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 
 	(void)ctx;
 	slurm_init_job_desc_msg(&d);
-	d.job_id = id;
+	compat_set_job(&d, id);
 	d.begin_time = time(NULL);
 	if (start->limit_min >= 1)
 		d.time_limit = (uint32_t)start->limit_min;
@@ -233,9 +200,6 @@ static int real_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 /* ---- where it could start ---- */
 
 #define HIGHEST_PRIORITY (NO_VAL - 1)
-
-/* Exported by libslurm and named in slurm.h as what frees the answer, but declared nowhere. */
-extern void slurm_free_will_run_response_msg(will_run_response_msg_t *msg);
 
 /* slurmctld answers nothing about an existing job's id: a job like it is described anew. Strings stay the record's. */
 static void describe(slurm_job_info_t *j, job_desc_msg_t *d)
@@ -300,15 +264,15 @@ static int real_could_start(void *ctx, uint32_t id, const struct smg_where *wher
 	int rc = -1;
 
 	(void)ctx;
-	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about the job");
+	if (compat_load_job(&msg, id) != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot ask Slurm about the job");
 	smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		slurm_job_info_t *j = &msg->job_array[i];
 		SMG_AUTOFREE char *without = NULL, *nodes = NULL;
 		job_desc_msg_t d;
 
-		if (j->job_id != id)
+		if (compat_job_id(j) != id)
 			continue;
 		describe(j, &d);
 		without = j->exc_nodes && *j->exc_nodes ? smg_xasprintf("%s,%s", j->exc_nodes, where->not_on)
@@ -324,38 +288,13 @@ static int real_could_start(void *ctx, uint32_t id, const struct smg_where *wher
 	return rc;
 }
 
-/* MiB given to jobs. */
-static uint64_t given_memory(const node_info_t *ni)
-{
-#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
-	return ni->alloc_memory;
-#else
-	uint64_t mb = 0;
-
-	slurm_get_select_nodeinfo(ni->select_nodeinfo, SELECT_NODEDATA_MEM_ALLOC, NODE_STATE_ALLOCATED, &mb);
-	return mb;
-#endif
-}
-
-static uint32_t given_cpus(const node_info_t *ni)
-{
-#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
-	return ni->alloc_cpus;
-#else
-	uint16_t cpus = 0;
-
-	slurm_get_select_nodeinfo(ni->select_nodeinfo, SELECT_NODEDATA_SUBCNT, NODE_STATE_ALLOCATED, &cpus);
-	return cpus;
-#endif
-}
-
 /* One node's record; on success the caller frees *msg. */
 static int load_node(const char *node, node_info_msg_t **msg, struct smg_err *err)
 {
 	SMG_AUTOFREE char *name = smg_xstrdup(node);
 
 	if (slurm_load_node_single(msg, name, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about a node");
+		return smg_slurm_fail(err, "cannot ask Slurm about a node");
 	if ((*msg)->record_count >= 1 && (*msg)->node_array[0].name)
 		return 0;
 	slurm_free_node_info_msg(*msg);
@@ -372,7 +311,7 @@ static int real_unallocated(void *ctx, const char *node, int64_t *bytes, struct 
 	if (load_node(node, &msg, err) < 0)
 		return -1;
 	ni = &msg->node_array[0];
-	given = given_memory(ni);
+	given = compat_given_memory(ni);
 	/* RealMemory is 1 where the site has not set it. */
 	*bytes = ni->real_memory <= 1 ? -1 : ni->real_memory > given ? (int64_t)(ni->real_memory - given) << 20 : 0;
 	slurm_free_node_info_msg(msg);
@@ -388,50 +327,9 @@ static int real_idle_cpus(void *ctx, const char *node, int *cpus, struct smg_err
 	if (load_node(node, &msg, err) < 0)
 		return -1;
 	ni = &msg->node_array[0];
-	*cpus = (int)ni->cpus_efctv - (int)given_cpus(ni);
+	*cpus = (int)ni->cpus_efctv - (int)compat_given_cpus(ni);
 	slurm_free_node_info_msg(msg);
 	return 0;
-}
-
-static int real_time_slice(void *ctx, int *seconds, struct smg_err *err)
-{
-	slurm_conf_t *conf = NULL;
-
-	(void)ctx;
-	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
-	*seconds = conf->preempt_mode & PREEMPT_MODE_GANG ? conf->sched_time_slice : 0;
-	slurm_free_ctl_conf(conf);
-	return 0;
-}
-
-/* slurmctld cannot be asked who waits for a job: the list is read whole. That is rare, see the caller. */
-static int real_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err)
-{
-	job_info_msg_t *msg = NULL;
-	int rc = 0;
-
-	(void)ctx;
-	*n = 0;
-	if (slurm_load_jobs(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm which jobs wait for it");
-	for (uint32_t i = 0; i < msg->record_count && rc == 0; i++) {
-		const slurm_job_info_t *j = &msg->job_array[i];
-		SMG_AUTOFREE char *left = j->dependency && (j->job_state & JOB_STATE_BASE) == JOB_PENDING
-						  ? smg_dependency_without(j->dependency, id)
-						  : NULL;
-		job_desc_msg_t d;
-
-		if (!left)
-			continue;
-		slurm_init_job_desc_msg(&d);
-		d.job_id = j->job_id;
-		d.dependency = left;
-		rc = update(&d, "cannot change a dependency", err);
-		*n += rc == 0;
-	}
-	slurm_free_job_info_msg(msg);
-	return rc;
 }
 
 /* `scontrol release`, then the priority: Slurm takes no other value for a held job, and release forgets an admin's. */
@@ -441,7 +339,7 @@ static int real_unhold(void *ctx, uint32_t id, uint32_t priority, struct smg_err
 
 	(void)ctx;
 	slurm_init_job_desc_msg(&d);
-	d.job_id = id;
+	compat_set_job(&d, id);
 	d.priority = INFINITE;
 	if (update(&d, "cannot take Slurm's own hold off the job", err) < 0)
 		return -1;
@@ -458,7 +356,7 @@ static int real_comment(void *ctx, uint32_t id, const char *text, struct smg_err
 
 	(void)ctx;
 	slurm_init_job_desc_msg(&d);
-	d.job_id = id;
+	compat_set_job(&d, id);
 	d.admin_comment = mine;
 	return update(&d, "cannot set the AdminComment", err);
 }
@@ -480,28 +378,10 @@ static int real_node_down(void *ctx, const char *node, bool *down, char *addr, s
 	return 0;
 }
 
-static int real_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
-{
-	slurm_conf_t *conf = NULL;
-	uint16_t t;
-
-	(void)ctx;
-	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
-#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
-	t = conf->epilog_timeout;
-#else
-	t = conf->prolog_epilog_timeout;
-#endif
-	*seconds = t == NO_VAL16 ? 0 : t;
-	slurm_free_ctl_conf(conf);
-	return 0;
-}
-
 static const struct smg_slurm_ops real_ops = {
 	.job = real_job,
 	.job_of_pid = real_job_of_pid,
-	.requeues_in_grace = real_requeues_in_grace,
+	.preempt_mode = smg_slurm_preempt_mode,
 	.end_script = real_end_script,
 	.unhold = real_unhold,
 	.requeue = real_requeue,
@@ -509,11 +389,11 @@ static const struct smg_slurm_ops real_ops = {
 	.could_start = real_could_start,
 	.unallocated = real_unallocated,
 	.idle_cpus = real_idle_cpus,
-	.time_slice = real_time_slice,
-	.free_dependants = real_free_dependants,
+	.time_slice = smg_slurm_time_slice,
+	.free_dependants = smg_slurm_free_dependants,
 	.comment = real_comment,
 	.node_down = real_node_down,
-	.epilog_timeout = real_epilog_timeout,
+	.epilog_timeout = smg_slurm_epilog_timeout,
 };
 
 int smg_slurm_open(struct smg_slurm *out, struct smg_err *err)

@@ -1,5 +1,6 @@
 /*
- * What we ask of Slurm, as a small vtable: the real one (libslurm) and a fake beside it. No other file includes slurm.h.
+ * What we ask of Slurm, as a small vtable: the real one (libslurm) and a fake beside it. Slurm's own headers are for this
+ * folder alone, and for the plugin.
  * Every call may block for as long as slurmctld does; callers hold no lock of theirs.
  */
 #ifndef SMG_SLURM_SLURM_H
@@ -25,6 +26,15 @@ enum smg_job_state {
 	SMG_JOB_OTHER
 };
 
+/* What slurmctld does to a job that it preempts. */
+enum smg_preempt_mode {
+	SMG_PREEMPT_UNKNOWN, /* by a plugin, or a partition or QOS, that is not known */
+	SMG_PREEMPT_OFF,     /* nothing: it is not preempted */
+	SMG_PREEMPT_CANCEL,  /* ends it */
+	SMG_PREEMPT_REQUEUE, /* requeues it, and as soon as its batch script ends where that is in the grace */
+	SMG_PREEMPT_SUSPEND
+};
+
 struct smg_job {
 	uint32_t id;
 	uid_t uid;
@@ -46,7 +56,7 @@ struct smg_job {
 	int exit_status; /* of the script, where it has ended: 128 + N by signal N; SMG_JOB_PREEMPTED may be a mere mark: see
 			    follow.c */
 	bool het;
-	char user[64], name[128], partition[64], batch_host[64], nodes[512];
+	char user[64], name[128], partition[64], qos[64], batch_host[64], nodes[512];
 	char req_nodes[512];	  /* ReqNodeList: the user's, or ours while a comment of ours says so */
 	char admin_comment[2048]; /* the site's, with our own "[smigrate node=N]" in it: where the job's images lie */
 };
@@ -76,10 +86,11 @@ struct smg_slurm_ops {
 	/* The job that the process belongs to, asked of the local slurmd. SMG_ENOENT: of none. */
 	int (*job_of_pid)(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err);
 	/*
-	 * Whether the job, preempted and in its grace, is requeued by Slurm itself as soon as its batch script ends
-	 * (PreemptMode=REQUEUE by partition). *yes is false where that cannot be known.
+	 * What slurmctld would do to the job if it preempted it: by its partition or its QOS, as the site has it. Answers out of
+	 * what was asked within the last minute: a change of slurm.conf or of a QOS may take as long to be seen. --signal=R, which
+	 * makes a CANCEL of OFF and SUSPEND, cannot be seen. *mode is left alone on failure.
 	 */
-	int (*requeues_in_grace)(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err);
+	int (*preempt_mode)(void *ctx, const struct smg_job *job, enum smg_preempt_mode *mode, struct smg_err *err);
 	/* SIGTERM to the batch script alone, as `scancel --batch --signal=TERM`. */
 	int (*end_script)(void *ctx, uint32_t id, struct smg_err *err);
 	/* Takes back a hold of Slurm's own (held_by_limit) and puts the priority back to what it was. */
@@ -108,7 +119,8 @@ struct smg_slurm_ops {
 	int (*comment)(void *ctx, uint32_t id, const char *text, struct smg_err *err);
 	/* Whether slurmctld holds the node for DOWN; its address goes to addr (size n) if not NULL. */
 	int (*node_down)(void *ctx, const char *node, bool *down, char *addr, size_t n, struct smg_err *err);
-	/* Seconds that Slurm lets an epilog run (EpilogTimeout or PrologEpilogTimeout); 0: no limit. */
+	/* Seconds that Slurm lets an epilog run (EpilogTimeout or PrologEpilogTimeout), as of within the last minute; 0: no limit.
+	 */
 	int (*epilog_timeout)(void *ctx, int *seconds, struct smg_err *err);
 };
 

@@ -32,7 +32,7 @@ struct fake {
 	} nodes[MAX_NODES];
 	int n_jobs, n_rules, n_pids, n_nodes;
 	int epilog_timeout;
-	bool requeues_in_grace;
+	enum smg_preempt_mode preempt_mode;
 	char could_start[64];
 	int idle_cpus, time_slice;
 	int64_t unallocated;
@@ -105,13 +105,13 @@ static int fake_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *e
 	return leave(f, smg_fail(err, SMG_ENOENT, "process %d is in no job", (int)pid));
 }
 
-static int fake_requeues_in_grace(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err)
+static int fake_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preempt_mode *mode, struct smg_err *err)
 {
 	struct fake *f = ctx;
-	int rc = enter(f, "requeues_in_grace", job->id, NULL, err);
+	int rc = enter(f, "preempt_mode", job->id, NULL, err);
 
 	if (!rc)
-		*yes = f->requeues_in_grace;
+		*mode = f->preempt_mode;
 	return leave(f, rc);
 }
 
@@ -124,7 +124,7 @@ static int fake_end_script(void *ctx, uint32_t id, struct smg_err *err)
 	if (!rc) {
 		note(f, "end_script", id);
 		if (j->state == SMG_JOB_RUNNING) {
-			j->requeuing = f->requeues_in_grace && j->preempted;
+			j->requeuing = f->preempt_mode == SMG_PREEMPT_REQUEUE && j->preempted;
 			j->state = j->requeuing ? SMG_JOB_PENDING : SMG_JOB_COMPLETE;
 			j->completing = true;
 		}
@@ -297,7 +297,7 @@ static int fake_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 static const struct smg_slurm_ops fake_ops = {
 	.job = fake_job,
 	.job_of_pid = fake_job_of_pid,
-	.requeues_in_grace = fake_requeues_in_grace,
+	.preempt_mode = fake_preempt_mode,
 	.end_script = fake_end_script,
 	.unhold = fake_unhold,
 	.requeue = fake_requeue,
@@ -461,13 +461,13 @@ void smg_slurm_fake_node(struct smg_slurm *s, const char *node, bool down, const
 	pthread_mutex_unlock(&f->lock);
 }
 
-void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, bool requeues_in_grace)
+void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, enum smg_preempt_mode preempt_mode)
 {
 	struct fake *f = s->ctx;
 
 	pthread_mutex_lock(&f->lock);
 	f->epilog_timeout = epilog_timeout_s;
-	f->requeues_in_grace = requeues_in_grace;
+	f->preempt_mode = preempt_mode;
 	pthread_mutex_unlock(&f->lock);
 }
 

@@ -22,7 +22,8 @@ void smg_slurm_fake_epilog_done(struct smg_slurm *s, uint32_t job);
 /* The scheduler's turn: a PENDING job that is not held and may start runs on the host. False where it may not. */
 bool smg_slurm_fake_schedule(struct smg_slurm *s, uint32_t job, const char *host);
 void smg_slurm_fake_node(struct smg_slurm *s, const char *node, bool down, const char *addr);
-void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, bool requeues_in_grace);
+/* Every job's PreemptMode is this one; 60 s and SMG_PREEMPT_UNKNOWN at first. */
+void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, enum smg_preempt_mode preempt_mode);
 
 /* The node where any job could start now; "": nowhere (as at first). */
 void smg_slurm_fake_could_start(struct smg_slurm *s, const char *node);
@@ -32,7 +33,7 @@ void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus);
 void smg_slurm_fake_unallocated(struct smg_slurm *s, int64_t bytes);
 
 /*
- * The next `times` calls of op ("job", "job_of_pid", "requeues_in_grace", "end_script", "unhold", "requeue", "start_now",
+ * The next `times` calls of op ("job", "job_of_pid", "preempt_mode", "end_script", "unhold", "requeue", "start_now",
  * "could_start", "unallocated", "comment", "node_down", "epilog_timeout") for the job (0: any) fail with the code and "fake
  * failure".
  */

@@ -197,7 +197,9 @@ static void link_all(struct smg_compose *c)
 			;
 		c->spec->services[user].deps = smg_xcalloc(end - i, sizeof(struct smg_dep));
 		for (size_t k = i; k < end; k++) {
-			hit = bsearch(&(struct name){c->refs[k].name, 0}, names, n, sizeof(*names), by_name);
+			struct name wanted = {c->refs[k].name, 0};
+
+			hit = bsearch(&wanted, names, n, sizeof(*names), by_name); /* a macro in newer C libraries */
 			if (hit)
 				link_ref(c, &c->refs[k], hit->index);
 			else

@@ -3,7 +3,7 @@
 
 node_list() { if [[ $1 == 1 ]]; then echo n1; else echo "n[1-$1]"; fi; }
 
-slurm_conf() { # NODES MEMORY PROCTRACK
+slurm_conf() { # NODES CPUS MEMORY PROCTRACK ACCOUNTING
 	local i
 	cat <<-END
 		ClusterName=box
@@ -18,7 +18,7 @@ slurm_conf() { # NODES MEMORY PROCTRACK
 		SlurmctldDebug=info
 		SlurmdDebug=verbose
 		LogTimeFormat=iso8601_ms,format_stderr
-		ProctrackType=proctrack/$3
+		ProctrackType=proctrack/$4
 		TaskPlugin=task/none
 		JobAcctGatherType=jobacct_gather/none
 		MpiDefault=none
@@ -43,8 +43,9 @@ slurm_conf() { # NODES MEMORY PROCTRACK
 		SchedulerType=sched/backfill
 		SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0,bf_interval=1,preempt_reorder_count=1
 	END
+	if [[ $5 == 1 ]]; then printf 'AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=ctl\nAccountingStorageEnforce=associations,limits,qos\n'; fi
 	for ((i = 1; i <= $1; i++)); do
-		echo "NodeName=n$i NodeAddr=$(address_of "n$i") CPUs=4 RealMemory=$2 State=UNKNOWN"
+		echo "NodeName=n$i NodeAddr=$(address_of "n$i") CPUs=$2 RealMemory=$3 State=UNKNOWN"
 	done
 	cat <<-END
 		PartitionName=low Nodes=$(node_list "$1") Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=20 MaxTime=INFINITE
@@ -72,23 +73,29 @@ hosts() {
 	for node in $(node_names); do echo "$(address_of "$node") $node"; done
 }
 
+# Who is the user in the image, as UID:GID.
+id_in() { awk -F: -v user="$2" '$1 == user { print $3 ":" $4 }' "$1/root/etc/passwd"; } # IMAGE USER
+
+slurm_release() { awk '/^Package: slurmctld$/ { it = 1 } it && /^Version:/ { sub(/-.*/, "", $2); print $2; exit }' "$1/root/var/lib/dpkg/status"; } # IMAGE
+
 # The layer between the image and the node's own: all that makes this box this box.
-write_site() { # NODES MEMORY PROCTRACK EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF IMAGE
-	local site=$DATA/site image=$6 id
-	id=$(awk -F: '$1 == "munge" { print $3 ":" $4 }' "$image/root/etc/passwd")
+write_site() { # IMAGE EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF NODES CPUS MEMORY PROCTRACK ACCOUNTING
+	local site=$DATA/site image=$1 id
+	id=$(id_in "$image" munge)
 	mkdir -p "$site"/{etc/slurm/plugstack.conf.d,etc/smigrate,usr/local/sbin,var/log,var/spool/slurmd}
 	install -d -m 0700 "$site/etc/munge"
 	install -d "$site/var/lib/slurm/slurmctld"
-	chown "$(awk -F: '$1 == "slurm" { print $3 ":" $4 }' "$image/root/etc/passwd")" "$site/var/lib/slurm/slurmctld"
+	chown "$(id_in "$image" slurm)" "$site/var/lib/slurm/slurmctld"
 	head -c 128 /dev/urandom >"$site/etc/munge/munge.key"
 	chmod 0400 "$site/etc/munge/munge.key"
 	chown -R "$id" "$site/etc/munge"
 	hosts >"$site/etc/hosts"
-	slurm_conf "$1" "$2" "$3" >"$site/etc/slurm/slurm.conf"
-	[[ -z $4 ]] || cat "$4" >>"$site/etc/slurm/slurm.conf"
+	slurm_conf "${@:4}" >"$site/etc/slurm/slurm.conf"
+	[[ -z $2 ]] || cat "$2" >>"$site/etc/slurm/slurm.conf"
 	echo StateHost=ctl >"$site/etc/smigrate/smigrate.conf" # in place of what `make install` brought
-	[[ -z $5 ]] || cat "$5" >>"$site/etc/smigrate/smigrate.conf"
-	cgroup_conf "$3" >"$site/etc/slurm/cgroup.conf"
+	[[ -z $3 ]] || cat "$3" >>"$site/etc/smigrate/smigrate.conf"
+	[[ $8 == 0 ]] || write_accounting "$site" "$(id_in "$image" slurm)"
+	cgroup_conf "$7" >"$site/etc/slurm/cgroup.conf"
 	echo 'include /etc/slurm/plugstack.conf.d/*' >"$site/etc/slurm/plugstack.conf"
 	mkdir -p "$site/usr/local/lib/box"
 	cp "$BOX_DIR"/node/box-* "$site/usr/local/sbin/"
@@ -97,8 +104,25 @@ write_site() { # NODES MEMORY PROCTRACK EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF IMA
 	if lacks_sys_resource; then cp "$BOX_DIR/node/criu" "$site/usr/local/sbin/"; fi
 }
 
-is_hybrid() { [[ $(wc -l </proc/self/cgroup) -gt 1 ]]; }
+# slurmdbd reads no file of its own that others could read, too. (box-boot looks for that file.)
+write_accounting() { # SITE OWNER
+	cat >"$1/etc/slurm/slurmdbd.conf" <<-END
+		DbdHost=ctl
+		SlurmUser=slurm
+		AuthType=auth/munge
+		DebugLevel=info
+		LogTimeFormat=iso8601_ms,format_stderr
+		PidFile=/run/slurmdbd.pid
+		StorageType=accounting_storage/mysql
+		StorageHost=localhost
+		StorageUser=slurm
+		StorageLoc=slurm_acct_db
+	END
+	chown "$2" "$1/etc/slurm/slurmdbd.conf"
+	chmod 0600 "$1/etc/slurm/slurmdbd.conf"
+}
 
+is_hybrid() { [[ $(wc -l </proc/self/cgroup) -gt 1 ]]; }
 
 lacks_sys_resource() { # capability 24
 	local bounding
@@ -155,29 +179,32 @@ build_tools() { # IMAGE
 	mv -T "$tmp" "$tools" 2>/dev/null || rm -rf "$tmp" # another box was faster
 }
 
-tools_dir() { echo "$CACHE/tools-$(cat "$BOX_DIR"/{enter,*-shim}.c "$BOX_DIR/image.sh" | sha256sum | cut -c 1-16)"; }
+tools_dir() { echo "$CACHE/tools-$(cat "$BOX_DIR"/{enter,*-shim}.c "$BOX_DIR/image.sh" | sha256sum | cut -c 1-16)$(variant)"; }
+
+tree_build() { echo "build/box$(variant)"; }
 
 # Builds this tree with the image's own compiler and libraries, at its own path, and installs it into build/box/root.
 build_tree() { # IMAGE
-	local image=$1 log=$TREE/build/box.log plugins
+	local image=$1 build log plugins
+	build=$(tree_build) log=$TREE/$(tree_build).log
 	if [[ ! -e $TREE/Makefile ]]; then
 		warn "no Makefile in $TREE yet: plain Slurm, without smigrate"
 		return 0
 	fi
 	plugins=$(cd "$image/root" && dirname "$(find usr/lib -name auth_munge.so)")
-	mkdir -p "$TREE/build/box"
+	mkdir -p "$TREE/$build"
 	(
 		flock -w 600 8
 		in_scratch "$image/root" "$TREE" sh -ec '
-			rm -rf build/box/root
-			make -j"$(nproc)" BUILD=build/box PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" all
-			make BUILD=build/box PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" DESTDIR="$PWD/build/box/root" install
-			' build "/$plugins" >"$log" 2>&1 9>&-
-	) 8>"$TREE/build/box.lock" || {
+			rm -rf "$2/root"
+			make -j"$(nproc)" BUILD="$2" PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" all
+			make BUILD="$2" PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" DESTDIR="$PWD/$2/root" install
+			' build "/$plugins" "$build" >"$log" 2>&1 9>&-
+	) 8>"$TREE/$build.lock" || {
 		grep -E 'error|Error|\*\*\*' "$log" | head -n 15 >&2
 		die "the tree does not build in the image; see $log"
 	}
-	[[ -x $TREE/build/box/root/usr/sbin/smigrated ]] || warn "make install brought no smigrated: plain Slurm"
+	[[ -x $TREE/$build/root/usr/sbin/smigrated ]] || warn "make install brought no smigrated: plain Slurm"
 }
 
 wait_idle() { # NODES
@@ -192,6 +219,15 @@ wait_idle() { # NODES
 	grep -hE 'fatal|error' "$DATA"/*/upper/var/log/slurm*.log | grep -v 'No such file\|NOTE\|Controller .* is not enabled' |
 		sort | uniq -c | tail -n 15 >&2
 	die "not all nodes are idle; logs: $DATA/NODE/upper/var/log; then: tests/box/box --name $BOX down"
+}
+
+# box-boot of ctl registers the cluster and its people, then starts slurmctld.
+wait_accounting() {
+	local end=$((SECONDS + 60))
+	until in_node ctl test -e /run/box/accounting; do
+		((SECONDS < end)) || die "accounting is not up in 60 s; logs: $DATA/ctl/upper/var/log; then: tests/box/box --name $BOX down"
+		sleep 0.2
+	done
 }
 
 in_node() { # NODE CMD...

@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# The cached image: Debian 13 with Slurm, runc and a CRIU that knows this kernel, and beside it a small root file
-# system for containers. The folder's name is a hash of the recipe, so a changed recipe builds anew.
+# The cached images: Debian 13 with Slurm, runc and a CRIU that knows this kernel, and beside it a small root file
+# system for containers. Slurm is that of the release, or the newest that Debian's archive has ($BOX_SLURM). A folder's
+# name is a hash of the recipe, so a changed recipe builds anew.
 
 SUITE=trixie
+SLURM_PACKAGES=(slurmctld slurmd slurmdbd slurm-client libslurm-dev) # libslurm-dev has slurm/spank.h too
 NODE_PACKAGES=(
-	slurmctld slurmd slurm-client libslurm-dev munge libmunge-dev runc umoci # libslurm-dev has slurm/spank.h too
+	munge libmunge-dev runc umoci mariadb-server
 	libyaml-dev libsqlite3-dev sqlite3 libjansson-dev libssl-dev liblz4-dev libcmocka-dev
 	gcc libc6-dev make pkg-config iproute2 iptables nftables procps tini psmisc tar coreutils python3
 	strace util-linux ncat less
@@ -15,7 +17,16 @@ recipe_hash() {
 	sha256sum <"$BOX_DIR/image.sh" | cut -c 1-16
 }
 
-image_dir() { echo "$CACHE/image-$(recipe_hash)"; }
+# stable or newest
+use_slurm() {
+	[[ $1 == stable || $1 == newest ]] || die "Slurm is stable (Debian 13's) or newest (that of Debian's archive), not '$1'"
+	BOX_SLURM=$1
+}
+
+# "" or "-newest": what differs by Slurm's release has it in its name
+variant() { if [[ $BOX_SLURM == newest ]]; then echo -newest; fi; }
+
+image_dir() { echo "$CACHE/image-$(recipe_hash)$(variant)"; }
 
 # The mirror is whatever this host's own apt uses for Debian.
 host_mirror() {
@@ -62,14 +73,17 @@ bootstrap() { # ROOT MIRROR
 }
 
 # CRIU older than 4.2 cannot dump a TCP socket on Linux >= 6.16; only sid has a newer one. The priority keeps
-# everything else on trixie, and a mirror frozen in time has an index past its date.
+# everything else on trixie, and a mirror frozen in time has an index past its date. The newest Slurm brings the C library
+# that it was built with.
 build_node_root() { # ROOT MIRROR
-	local root=$1
+	local root=$1 release=$SUITE
 	bootstrap "$root" "$2"
 	echo "deb [check-valid-until=no] $2 sid main" >"$root/etc/apt/sources.list.d/sid.list"
 	printf 'Package: *\nPin: release a=unstable\nPin-Priority: 100\n' >"$root/etc/apt/preferences.d/sid"
 	in_root "$root" apt-get -q update
 	in_root "$root" apt-get -q install -y --no-install-recommends "${NODE_PACKAGES[@]}"
+	if [[ $BOX_SLURM == newest ]]; then release=sid; fi
+	in_root "$root" apt-get -q install -y --no-install-recommends -t "$release" "${SLURM_PACKAGES[@]}"
 	in_root "$root" apt-get -q install -y --no-install-recommends criu/sid
 	in_root "$root" sh -c 'dpkg --compare-versions "$(dpkg-query -W -f "\${Version}" criu)" ge 4.2'
 	add_accounts "$root"
@@ -86,7 +100,12 @@ add_accounts() {
 		usermod -aG lab user1'
 }
 
+# The same for every Slurm: an image that is there already lends it.
 build_container_root() { # ROOT MIRROR
+	local there
+	for there in "$CACHE/image-$(recipe_hash)"*/debian; do
+		[[ ! -d $there ]] || { cp -al "$there" "$1" && return 0; }
+	done
 	bootstrap "$1" "$2"
 	in_root "$1" apt-get -q install -y --no-install-recommends "${CONTAINER_PACKAGES[@]}"
 	add_accounts "$1" # initdb wants a name for its uid
@@ -95,8 +114,8 @@ build_container_root() { # ROOT MIRROR
 
 # Builds one root file system in a bash of its own, where set -e holds and nothing can hang for ever.
 build_part() { # FUNCTION ROOT MIRROR LOG
-	timeout -k 10 1500 bash -c 'set -eu -o pipefail; . "$1/common.sh"; . "$1/image.sh"; shift; "$@"' \
-		build "$BOX_DIR" "$1" "$2" "$3" >"$4" 2>&1 </dev/null
+	timeout -k 10 1500 bash -c 'set -eu -o pipefail; . "$1/common.sh"; . "$1/image.sh"; use_slurm "$2"; shift 2; "$@"' \
+		build "$BOX_DIR" "$BOX_SLURM" "$1" "$2" "$3" >"$4" 2>&1 </dev/null
 }
 
 # A build works in a folder of its own and renames it when all is done: a killed one leaves only rubbish, which the
@@ -130,6 +149,6 @@ build_image() {
 	fi
 	mv -T "$tmp" "$image"
 	# Older recipes' images go, unless a box may stand on one.
-	if [[ -z $(box_names) ]]; then find "$CACHE" -maxdepth 1 -name 'image-*' ! -path "$image" -exec rm -rf {} +; fi
+	if [[ -z $(box_names) ]]; then find "$CACHE" -maxdepth 1 -name 'image-*' ! -name "image-$(recipe_hash)*" -exec rm -rf {} +; fi
 	exec 9>&-
 }

@@ -497,9 +497,9 @@ static int d_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
 	return THROUGH(SLURM, job_of_pid, pid, id, err);
 }
 
-static int d_requeues_in_grace(void *ctx, const struct smg_job *job, bool *yes, struct smg_err *err)
+static int d_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preempt_mode *mode, struct smg_err *err)
 {
-	return THROUGH(SLURM, requeues_in_grace, job, yes, err);
+	return THROUGH(SLURM, preempt_mode, job, mode, err);
 }
 
 static int d_end_script(void *ctx, uint32_t id, struct smg_err *err)
@@ -564,7 +564,7 @@ static int d_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 
 static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.job_of_pid = d_job_of_pid,
-	.requeues_in_grace = d_requeues_in_grace,
+	.preempt_mode = d_preempt_mode,
 	.end_script = d_end_script,
 	.unhold = d_unhold,
 	.requeue = d_requeue,

@@ -359,7 +359,7 @@ static void slurm_requeues(void **state)
 	struct client *c = begin("a b>a");
 
 	(void)state;
-	smg_slurm_fake_site(&w->slurm, 60, true);
+	smg_slurm_fake_site(&w->slurm, 60, SMG_PREEMPT_REQUEUE);
 	SOON(all_run(n1, "a b"));
 	c = move(n1, n2, "a b>a");
 	SOON(said(c, "all services run again on n2: 2 moved"));

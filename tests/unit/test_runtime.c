@@ -592,6 +592,25 @@ static void test_job_cgroup_without_slurm(void **state)
 	assert_int_equal(smg_job_cgroup(getpid(), 7, small, sizeof(small), &err), -1);
 }
 
+static void test_the_cgroup_of_a_job(void **state)
+{
+	static const char by_id[] = "/system.slice/n1_slurmstepd.scope/job_7/step_batch/user/task_0";
+	static const char by_sluid[] = "/system.slice/n1_slurmstepd.scope/s3GQ5ZZ7M8C000/smigrate/7.wf.one";
+
+	(void)state;
+	assert_int_equal(smg_cgroup_of_job(by_id, 7), strlen("/system.slice/n1_slurmstepd.scope/job_7"));
+	assert_int_equal(smg_cgroup_of_job(by_id, 0), strlen("/system.slice/n1_slurmstepd.scope/job_7"));
+	assert_int_equal(smg_cgroup_of_job("/job_7/job_71/job_1", 1), strlen("/job_7/job_71/job_1"));
+	assert_int_equal(smg_cgroup_of_job(by_id, 70), 0);
+	assert_int_equal(smg_cgroup_of_job("/job_70", 7), 0);
+	/* its run's name, in Slurm's own base 32, of 13 digits */
+	assert_int_equal(smg_cgroup_of_job(by_sluid, 7), strlen("/system.slice/n1_slurmstepd.scope/s3GQ5ZZ7M8C000"));
+	assert_int_equal(smg_cgroup_of_job("/s3GQ5ZZ7M8C000", 0), strlen("/s3GQ5ZZ7M8C000"));
+	assert_int_equal(smg_cgroup_of_job("/s3GQ5ZZ7M8C00/s3GQ5ZZ7M8C0000/s3GQ5ZZ7M8CU00", 7), 0);
+	assert_int_equal(smg_cgroup_of_job("/user.slice/user-0.slice/session-1.scope", 0), 0);
+	assert_int_equal(smg_cgroup_of_job("", 0), 0);
+}
+
 /* ---- the fake ---- */
 
 struct ends {
@@ -668,6 +687,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_timers_are_refused),
 		cmocka_unit_test(test_timers_in_a_folder),
 		cmocka_unit_test(test_job_cgroup_without_slurm),
+		cmocka_unit_test(test_the_cgroup_of_a_job),
 		cmocka_unit_test(test_fake_keeps_the_promises),
 	};
 

@@ -48,6 +48,12 @@ test_errors_say_what_to_do() {
 	assert_status 1 box up
 	assert_contains "$OUTPUT" "stands already"
 	assert_status 1 box link n1 sideways
+	assert_status 1 box up --cpus 0
+	assert_contains "$OUTPUT" "--cpus wants a number"
+	assert_status 1 box up --slurm oldest
+	assert_contains "$OUTPUT" "stable (Debian 13's) or newest"
+	assert_status 1 env BOX_SLURM=2 "$ROOT/tests/box/box" list
+	assert_contains "$OUTPUT" "stable (Debian 13's) or newest"
 	assert_status 1 box frobnicate
 	assert_contains "$OUTPUT" "--help"
 }
@@ -108,7 +114,9 @@ test_job_has_a_cgroup() {
 	local job
 	job=$(submit_as user1 -w n1 --wrap 'cat /proc/self/cgroup; sleep 60')
 	wait_job_state "$job" RUNNING 20
-	retry 5 box_exec n1 sh -c "grep -q 'job_$job/step_batch' /sys/fs/cgroup/system.slice/*/job_$job/step_batch/cgroup.events /shared/home/user1/slurm-$job.out"
+	retry 5 box_exec n1 grep -qE "^0::/system.slice/n1_slurmstepd.scope/$(job_cgroup_name "$job")/step_batch/" "/shared/home/user1/slurm-$job.out" ||
+		fail "not in a cgroup of the job's: $(box_exec n1 cat "/shared/home/user1/slurm-$job.out")"
+	box_exec n1 sh -c 'grep -q "populated 1" "/sys/fs/cgroup$(sed -n "s/^0:://; s|/step_batch/.*||p" /shared/home/user1/slurm-"$1".out)/cgroup.events"' sh "$job"
 	clear_jobs
 }
 
@@ -119,9 +127,9 @@ test_container_is_dumped_and_restored() {
 
 test_two_boxes_side_by_side_and_nothing_left() {
 	local other=$BOX-b
-	box --name "$other" up --nodes 1 --memory 1234 --plain --proctrack linuxproc
+	box --name "$other" up --nodes 1 --memory 1234 --cpus 50 --plain --proctrack linuxproc
 	assert_eq "$(box --name "$other" exec n1 --user user1 -- srun hostname)" n1
-	assert_eq "$(box --name "$other" exec ctl -- sinfo -h -p low -o %m)" 1234 memory
+	assert_eq "$(box --name "$other" exec ctl -- sinfo -h -p low -o '%m %c')" '1234 50' 'memory and processors'
 	assert_contains "$(box list)" "$other"
 	box --name "$other" exec n1 -- sh -c 'setsid sleep 1002 >/dev/null 2>&1 &'
 	# Half of it dies without a word, as after a kill -9 from the host: down cleans all the same.

@@ -154,7 +154,7 @@ test_a_nodelist_of_several_stays() {
 
 # Else the job's limits would no longer hold for them.
 test_moved_services_are_in_the_jobs_cgroup() {
-	local job node
+	local job node cgroup
 	[[ $(box status) == *proctrack/cgroup* ]] || skip "this box tracks processes without cgroups"
 	prepare
 	counters 40 one
@@ -163,7 +163,8 @@ test_moved_services_are_in_the_jobs_cgroup() {
 	preempt "$job" >/dev/null
 	wait_moved "$job" 1 40
 	node=$(node_of "$job")
-	assert_contains "$(box_exec "$node" sh -c 'cat /proc/$(pgrep -o -f counter.py)/cgroup')" "/${node}_slurmstepd.scope/job_$job/smigrate/$job.wf.one"
+	cgroup=$(box_exec "$node" sh -c 'cat /proc/$(pgrep -o -f counter.py)/cgroup')
+	[[ $cgroup =~ /${node}_slurmstepd\.scope/$(job_cgroup_name "$job")/smigrate/$job\.wf\.one ]] || fail "it is in $cgroup"
 	wait_done "$job" 40
 	assert_nothing_left "$job"
 }

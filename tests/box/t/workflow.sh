@@ -162,7 +162,8 @@ left_on() { # NODE JOB
 		grep -E "smigrate/[^ ]*/?$1\.wf" /proc/mounts
 		pgrep -a -f "smigrate-shim.* ?$1\.wf"
 		pgrep -a -f counter.py
-		find /sys/fs/cgroup -type d \( -path "*/smigrate/$1.wf.*" -o -path "*/job_$1/smigrate*" -o -path "*/smigrate/job_$1*" \)
+		find /sys/fs/cgroup -type d \( -path "*/smigrate/$1.wf.*" -o -path "*/job_$1/smigrate*" -o -path "*/smigrate/job_$1*" \
+			-o -path "*_slurmstepd.scope/s?????????????/smigrate*" \) # a SLUID does not name the job: of any
 		exit 0
 	SH
 }
