@@ -128,6 +128,7 @@ void smg_engine_close(struct smg_engine *e)
 		wf_delist(e->workflows);
 	while ((m = e->marks) != NULL) {
 		e->marks = m->next;
+		free(m->record);
 		free(m);
 	}
 	hold_close(e);

@@ -1,10 +1,9 @@
-/* What we ask of Slurm, by libslurm. The only user of Slurm's headers outside the plugin; releases from 22.05 on. */
-#include "slurm/slurm.h"
+/* What we ask of Slurm, by libslurm; releases from 22.05 on. */
+#include "slurm/record.h"
 
 #include "base/util.h"
 #include "slurm/dependency.h"
 
-#include <slurm/slurm.h>
 #include <slurm/slurm_errno.h>
 
 #include <errno.h>
@@ -14,7 +13,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-static int fail_slurm(struct smg_err *err, const char *what)
+int smg_slurm_fail(struct smg_err *err, const char *what)
 {
 	int e = errno;
 	int code;
@@ -99,7 +98,7 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 	copy(out->admin_comment, sizeof(out->admin_comment), j->admin_comment);
 }
 
-static void fill(const slurm_job_info_t *j, struct smg_job *out)
+void smg_slurm_fill(const slurm_job_info_t *j, struct smg_job *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->id = j->job_id;
@@ -137,16 +136,36 @@ static int real_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err 
 	bool found = false;
 
 	(void)ctx;
-	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about the job");
+	if (slurm_load_job(&msg, id, SMG_SHOW) != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot ask Slurm about the job");
 	/* For an array's own id all of its tasks come. */
 	for (uint32_t i = 0; i < msg->record_count && !found; i++)
 		if (msg->job_array[i].job_id == id) {
-			fill(&msg->job_array[i], out);
+			smg_slurm_fill(&msg->job_array[i], out);
 			found = true;
 		}
-	slurm_free_job_info_msg(msg);
+	smg_recent_keep(id, msg);
 	return found ? 0 : smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
+}
+
+static int real_jobs_of(void *ctx, uid_t uid, smg_job_fn *fn, void *arg, struct smg_err *err)
+{
+	job_info_msg_t *msg = NULL;
+	struct smg_job job;
+	int rc;
+
+	(void)ctx;
+	/* Everything, not what has changed since: a grace that begins is no change to slurmctld (it leaves last_job_update as it
+	 * is, 22.05 to 26.05). */
+	rc = uid == SMG_EVERYBODY ? slurm_load_jobs(0, &msg, SMG_SHOW) : slurm_load_job_user(&msg, uid, SMG_SHOW);
+	if (rc != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot ask Slurm about jobs");
+	for (uint32_t i = 0; i < msg->record_count; i++) {
+		smg_slurm_fill(&msg->job_array[i], &job);
+		fn(arg, &job);
+	}
+	slurm_free_job_info_msg(msg);
+	return 0;
 }
 
 static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
@@ -156,7 +175,7 @@ static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *e
 		return 0;
 	if (errno == ESRCH || errno == ESLURM_INVALID_JOB_ID)
 		return smg_fail(err, SMG_ENOENT, "process %d is in no job", (int)pid);
-	return fail_slurm(err, "cannot ask slurmd which job a process belongs to");
+	return smg_slurm_fail(err, "cannot ask slurmd which job a process belongs to");
 }
 
 /* The site's PreemptMode where preemption goes by partition, else 0: by QOS the mode is the QOS's, which slurmdbd alone knows. */
@@ -165,7 +184,7 @@ static int site_preempt_mode(uint16_t *mode, struct smg_err *err)
 	slurm_conf_t *conf = NULL;
 
 	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
+		return smg_slurm_fail(err, "cannot ask for Slurm's configuration");
 	*mode = conf->preempt_type && strstr(conf->preempt_type, "partition_prio") ? conf->preempt_mode : 0;
 	slurm_free_ctl_conf(conf);
 	return 0;
@@ -181,7 +200,7 @@ static int real_requeues_in_grace(void *ctx, const struct smg_job *job, bool *ye
 	if (site_preempt_mode(&site, err) < 0)
 		return -1;
 	if (slurm_load_partitions(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's partitions");
+		return smg_slurm_fail(err, "cannot ask for Slurm's partitions");
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const partition_info_t *p = &msg->partition_array[i];
 
@@ -197,7 +216,7 @@ static int real_end_script(void *ctx, uint32_t id, struct smg_err *err)
 {
 	(void)ctx;
 	if (slurm_kill_job(id, SIGTERM, KILL_JOB_BATCH) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot signal the batch script");
+		return smg_slurm_fail(err, "cannot signal the batch script");
 	return 0;
 }
 
@@ -205,13 +224,13 @@ static int real_requeue(void *ctx, uint32_t id, struct smg_err *err)
 {
 	(void)ctx;
 	if (slurm_requeue(id, 0) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot requeue the job");
+		return smg_slurm_fail(err, "cannot requeue the job");
 	return 0;
 }
 
 static int update(job_desc_msg_t *d, const char *what, struct smg_err *err)
 {
-	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : fail_slurm(err, what);
+	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : smg_slurm_fail(err, what);
 }
 
 static int real_start_now(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err)
@@ -296,12 +315,12 @@ static int ask_will_run(job_desc_msg_t *d, int within_s, char *node, size_t n, s
 
 static int real_could_start(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err)
 {
-	job_info_msg_t *msg = NULL;
+	job_info_msg_t *msg = smg_recent_take(id);
 	int rc = -1;
 
 	(void)ctx;
-	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about the job");
+	if (!msg && slurm_load_job(&msg, id, SMG_SHOW) != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot ask Slurm about the job");
 	smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		slurm_job_info_t *j = &msg->job_array[i];
@@ -355,7 +374,7 @@ static int load_node(const char *node, node_info_msg_t **msg, struct smg_err *er
 	SMG_AUTOFREE char *name = smg_xstrdup(node);
 
 	if (slurm_load_node_single(msg, name, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about a node");
+		return smg_slurm_fail(err, "cannot ask Slurm about a node");
 	if ((*msg)->record_count >= 1 && (*msg)->node_array[0].name)
 		return 0;
 	slurm_free_node_info_msg(*msg);
@@ -399,7 +418,7 @@ static int real_time_slice(void *ctx, int *seconds, struct smg_err *err)
 
 	(void)ctx;
 	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
+		return smg_slurm_fail(err, "cannot ask for Slurm's configuration");
 	*seconds = conf->preempt_mode & PREEMPT_MODE_GANG ? conf->sched_time_slice : 0;
 	slurm_free_ctl_conf(conf);
 	return 0;
@@ -414,7 +433,7 @@ static int real_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *
 	(void)ctx;
 	*n = 0;
 	if (slurm_load_jobs(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm which jobs wait for it");
+		return smg_slurm_fail(err, "cannot ask Slurm which jobs wait for it");
 	for (uint32_t i = 0; i < msg->record_count && rc == 0; i++) {
 		const slurm_job_info_t *j = &msg->job_array[i];
 		SMG_AUTOFREE char *left = j->dependency && (j->job_state & JOB_STATE_BASE) == JOB_PENDING
@@ -487,7 +506,7 @@ static int real_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 
 	(void)ctx;
 	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
+		return smg_slurm_fail(err, "cannot ask for Slurm's configuration");
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
 	t = conf->epilog_timeout;
 #else
@@ -500,6 +519,7 @@ static int real_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 
 static const struct smg_slurm_ops real_ops = {
 	.job = real_job,
+	.jobs_of = real_jobs_of,
 	.job_of_pid = real_job_of_pid,
 	.requeues_in_grace = real_requeues_in_grace,
 	.end_script = real_end_script,
@@ -514,6 +534,7 @@ static const struct smg_slurm_ops real_ops = {
 	.comment = real_comment,
 	.node_down = real_node_down,
 	.epilog_timeout = real_epilog_timeout,
+	.site = smg_slurm_survey,
 };
 
 int smg_slurm_open(struct smg_slurm *out, struct smg_err *err)
