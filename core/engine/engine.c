@@ -159,6 +159,8 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 
 	if (!strcmp(op, "report"))
 		return report_apply(e, req, reply, err);
+	if (!strcmp(op, "job_changed"))
+		return watch_changed(e, req, reply, err);
 	if (!strcmp(op, "where"))
 		return report_where(e, req, reply, err);
 	if (!strcmp(op, "query"))

@@ -474,6 +474,12 @@ void land_outdated(struct smg_engine *e, const char *from, const json_t *req);
 /* Drops what failed workflows left longer ago than KeepFailed. At start and whenever a workflow ends. */
 void keep_sweep(struct smg_engine *e);
 
+/* ---- watch.c ---- */
+/* On the state host: the thread that asks slurmctld about protected jobs every PollInterval. */
+void watch_start(struct smg_engine *e);
+/* "job_changed": {job, fact}: the state host has found that Slurm says something else of the job than the state does. */
+int watch_changed(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
 /* ---- report.c ---- */
 void report_start(struct smg_engine *e); /* the thread that empties the outbox */
 void report_kick(struct smg_engine *e);
