@@ -214,8 +214,12 @@ static int real_requeues_in_grace(void *ctx, const struct smg_job *job, bool *ye
 
 static int real_end_script(void *ctx, uint32_t id, struct smg_err *err)
 {
+	char name[32];
+
 	(void)ctx;
-	if (slurm_kill_job(id, SIGTERM, KILL_JOB_BATCH) != SLURM_SUCCESS)
+	if (smg_recent_name(id, name, sizeof(name), err) < 0)
+		return -1;
+	if (slurm_kill_job2(name, SIGTERM, KILL_JOB_BATCH, NULL) != SLURM_SUCCESS)
 		return smg_slurm_fail(err, "cannot signal the batch script");
 	return 0;
 }
