@@ -187,6 +187,9 @@ struct smg_engine {
 	bool hold_watched; /* a thread looks after them */
 	pthread_mutex_t rates_lock;
 	struct smg_pace *pace; /* MaxRate; NULL: none */
+	pthread_mutex_t doctor_lock;
+	json_t *doctor; /* under it: what the last look found, */
+	int64_t doctor_at; /* and when, steady clock */
 };
 
 /* ---- workflow.c: making, finding, writing down ---- */
@@ -479,6 +482,10 @@ void keep_sweep(struct smg_engine *e);
 void watch_start(struct smg_engine *e);
 /* "job_changed": {job, fact}: the state host has found that Slurm says something else of the job than the state does. */
 int watch_changed(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
+/* ---- doctor.c ---- */
+/* "hello": who is there, of which release, and what its clock says. */
+int doctor_hello(struct smg_engine *e, json_t **reply);
 
 /* ---- report.c ---- */
 void report_start(struct smg_engine *e); /* the thread that empties the outbox */

@@ -1059,7 +1059,7 @@ static int count_of(const char *text, const char *what)
 }
 
 /* How often an act is in the node's log of the runtime, as "dump 7.w.a\n". */
-static int acts(struct node *n, const char *what)
+static inline int acts(struct node *n, const char *what)
 {
 	SMG_AUTOFREE char *log = smg_fake_log(&n->rt);
 
