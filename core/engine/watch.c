@@ -25,7 +25,7 @@ struct watched {
 	uint32_t restarts;
 	char node[64];
 	bool seen; /* in this round's answers */
-	bool was_suspended;
+	bool suspended; /* says the state */
 	enum fact fact;
 	int64_t pause, not_before; /* of telling the fact once more; steady clock */
 };
@@ -65,10 +65,9 @@ static void take_row(const struct watch *old, const json_t *row, struct watched 
 	out->uid = (uid_t)json_int(row, "uid");
 	out->restarts = (uint32_t)json_int(row, "restarts");
 	snprintf(out->node, sizeof(out->node), "%s", json_str(row, "node"));
-	out->was_suspended = !strcmp(json_str(row, "state"), "suspended");
+	out->suspended = !strcmp(json_str(row, "state"), "suspended");
 	if (!was || was->restarts != out->restarts || strcmp(was->node, out->node) != 0)
 		return;
-	out->was_suspended |= was->was_suspended;
 	out->fact = was->fact;
 	out->pause = was->pause;
 	out->not_before = was->not_before;
@@ -154,24 +153,21 @@ static enum fact judge_record(const struct watched *j, const struct smg_job *job
 	if (job->completing)
 		return OVER;
 	if (job->state == SMG_JOB_SUSPENDED)
-		return SUSPENDED;
+		return j->suspended ? AS_KNOWN : SUSPENDED;
 	if (job->preempted)
 		return PREEMPTED;
-	return j->was_suspended ? RESUMED : AS_KNOWN;
+	return j->suspended ? RESUMED : AS_KNOWN;
 }
 
 static void take_record(void *arg, const struct smg_job *job)
 {
 	struct watch *w = arg;
 	struct watched *j = find(w, job->id);
-	enum fact fact;
 
 	if (!j || j->seen)
 		return;
 	j->seen = true;
-	fact = judge_record(j, job);
-	found(w, j, fact);
-	j->was_suspended = fact == SUSPENDED || (fact == RESUMED && j->was_suspended);
+	found(w, j, judge_record(j, job));
 }
 
 /* One of whom Slurm knows nothing any more is asked about ever more seldom: its node may be away for good. */

@@ -103,6 +103,29 @@ static void an_end_nobody_heard_of(void **state)
 	assert_int_equal(places(w, ID ".a"), 0);
 }
 
+static void mark_running(struct smg_job *j)
+{
+	j->state = SMG_JOB_RUNNING;
+}
+
+static void a_suspension_nobody_heard_of(void **state)
+{
+	int n;
+
+	(void)state;
+	watch_every(1);
+	begin("a");
+	SOON(all_run(n1, "a"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_suspended);
+	SOON(wf_is(state_of(w), ID, "suspended"));
+	n = told();
+	real_sleep_ms(SECONDS(8)); /* it stands still as it should: nothing to tell */
+	assert_int_equal(told(), n);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_running);
+	SOON(wf_is(state_of(w), ID, "running"));
+	SOON(all_run(n1, "a"));
+}
+
 static void a_node_that_does_not_answer(void **state)
 {
 	(void)state;
@@ -219,7 +242,7 @@ static void many_users_are_one_question(void **state)
 	SOON(wf_is(state_of(w), "24.w", "stopped"));
 }
 
-/* The same fact is told with growing pauses, and what the node does about it is its own affair. */
+/* The state host does not hear what the node has made of it: the fact is told again, with growing pauses. */
 static void not_told_over_and_over(void **state)
 {
 	int n;
@@ -227,13 +250,14 @@ static void not_told_over_and_over(void **state)
 	(void)state;
 	watch_every(1);
 	begin("a");
-	SOON(all_run(n1, "a"));
-	smg_slurm_fake_change(&w->slurm, JOB, mark_suspended);
+	SOON(wf_is(state_of(w), ID, "running"));
+	smg_fake_net_fail(w->net, "report", NULL, SMG_EAGAIN, 1000);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_cancelled);
 	SOON(told() >= 1);
 	real_sleep_ms(SECONDS(14));
 	n = told(); /* after 1, 2, 4, 8 s */
 	assert_true(n >= 3 && n <= 6);
-	assert_int_equal(places(w, ID ".a"), 1);
+	assert_true(wf_is(n1->daemon->journal, ID, "stopped"));
 }
 
 /* Its node is gone for good, and Slurm has forgotten the job: no question each time for ever. */
@@ -283,6 +307,7 @@ int main(int argc, char **argv)
 		T(a_grace_nobody_heard_of),
 		T(a_requeue_nobody_heard_of),
 		T(an_end_nobody_heard_of),
+		T(a_suspension_nobody_heard_of),
 		T(a_node_that_does_not_answer),
 		T(slurmctld_away_for_a_while),
 		T(a_daemon_that_began_anew),
