@@ -13,6 +13,7 @@ int cmd_status(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_history(int argc, char **argv);
 int cmd_images(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_unpack(int argc, char **argv);
 
 /* Prints "smigrate: message" on stderr and returns the exit status for err. */

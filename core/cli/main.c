@@ -17,6 +17,7 @@ static const struct {
 	{"status", "workflows that run or are on their way", cmd_status},
 	{"show", "everything about one job, workflow or migration", cmd_show},
 	{"history", "migrations, newest first", cmd_history},
+	{"doctor", "what is wrong or missing on this node", cmd_doctor},
 	{"images", "OCI images that are unpacked on this node", cmd_images},
 	{"unpack-image", NULL, cmd_unpack},
 };

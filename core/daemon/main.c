@@ -114,6 +114,7 @@ static int start(const struct smg_config *c, struct smg_engine_env *env, struct 
 	env->config = *c;
 	env->jobs_dir = SMG_JOBS_DIR;
 	env->memory_dir = SMG_RUN_DIR;
+	env->programs = smg_runtime_report;
 	if (lock_once(err) < 0 || open_stores(c, env, err) < 0)
 		return -1;
 	if (smg_slurm_open(&env->slurm, err) < 0 || smg_peer_open(c->node, c->peer_port, &env->peer, err) < 0)

@@ -73,6 +73,8 @@ static int answer(struct server *s, const struct smg_caller *caller, const json_
 		return smg_engine_query(s->engine, caller, req, reply, err);
 	if (!strcmp(op, "images"))
 		return smg_engine_images(s->engine, caller, reply);
+	if (!strcmp(op, "doctor"))
+		return smg_engine_doctor(s->engine, reply);
 	if (!strcmp(op, "plan") || !strcmp(op, "obstacles"))
 		return smg_engine_look(s->engine, caller, req, reply, err);
 	for (size_t i = 0; i < sizeof(root_ops) / sizeof(root_ops[0]); i++) {

@@ -615,6 +615,18 @@ static int64_t saved_pause(const struct wf *wf)
 	return age < SAVED_FIRST_US ? SAVED_FIRST_US : age > SAVED_CHECK_US ? SAVED_CHECK_US : age;
 }
 
+/* However often it is woken: whoever has saved it knew of the job a moment ago. */
+static int64_t wait_saved(struct wf *wf)
+{
+	if (wf->look_at && smg_steady_us() >= wf->look_at) {
+		wf->look_at = 0;
+		check_saved(wf);
+	}
+	if (!wf->look_at)
+		wf->look_at = smg_steady_us() + saved_pause(wf);
+	return wf->look_at;
+}
+
 /* One round of decisions; returns when the next is due without a change (0: only at a change). */
 static int64_t decide(struct wf *wf)
 {
@@ -622,10 +634,9 @@ static int64_t decide(struct wf *wf)
 
 	if (wf->saving)
 		return 0;
-	if (wf->state == SMG_WF_SAVED && !wf->stopping) {
-		check_saved(wf);
-		return smg_steady_us() + saved_pause(wf);
-	}
+	if (wf->state == SMG_WF_SAVED && !wf->stopping)
+		return wait_saved(wf);
+	wf->look_at = 0;
 	if (!wf->stopping && suspend_step(wf))
 		return 0;
 	if (!wf->stopping) {

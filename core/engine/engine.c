@@ -89,6 +89,7 @@ int smg_engine_open(const struct smg_engine_env *env, struct smg_engine **out, s
 	pthread_cond_init(&e->less, &attr);
 	pthread_mutex_init(&e->hold_lock, NULL);
 	pthread_mutex_init(&e->rates_lock, NULL);
+	pthread_mutex_init(&e->doctor_lock, NULL);
 	e->pace = smg_pace_new(env->config.max_rate);
 	(void)err; /* what may fail are the handles, and those are open */
 	report_start(e);
@@ -128,12 +129,15 @@ void smg_engine_close(struct smg_engine *e)
 		wf_delist(e->workflows);
 	while ((m = e->marks) != NULL) {
 		e->marks = m->next;
+		free(m->record);
 		free(m);
 	}
 	hold_close(e);
 	smg_pace_free(e->pace);
 	pthread_mutex_destroy(&e->hold_lock);
 	pthread_mutex_destroy(&e->rates_lock);
+	pthread_mutex_destroy(&e->doctor_lock);
+	json_decref(e->doctor);
 	pthread_cond_destroy(&e->outbox_ready);
 	pthread_mutex_destroy(&e->outbox_lock);
 	pthread_cond_destroy(&e->less);
@@ -158,6 +162,10 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 
 	if (!strcmp(op, "report"))
 		return report_apply(e, req, reply, err);
+	if (!strcmp(op, "hello"))
+		return doctor_hello(e, reply);
+	if (!strcmp(op, "job_changed"))
+		return watch_changed(e, req, reply, err);
 	if (!strcmp(op, "where"))
 		return report_where(e, req, reply, err);
 	if (!strcmp(op, "query"))

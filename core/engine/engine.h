@@ -26,6 +26,8 @@ struct smg_engine_env {
 	struct smg_peer peer;
 	const char *memory_dir; /* a folder in memory, root's alone below (SMG_RUN_DIR): hold/ for what is received, out/ for what
 				   is sent */
+	/* The programs that containers need, in words; -1 with what is missing (smg_runtime_report). NULL: not looked at. */
+	int (*programs)(char *text, size_t n, struct smg_err *err);
 	const char *jobs_dir;	/* where the markers of protected jobs lie (SMG_JOBS_DIR) */
 };
 
@@ -59,6 +61,9 @@ void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *cal
 
 /* "images": the OCI images that are unpacked on this node, the caller's own or, for root, everybody's. */
 int smg_engine_images(struct smg_engine *e, const struct smg_caller *caller, json_t **reply);
+/* "doctor": what is wrong or missing here and between this node and the cluster: {"data": {"node", "version", "checks": [{"check",
+ * "level": ok, warning or error, "text"}]}}. For anybody; asks slurmctld, at most every 5 s. */
+int smg_engine_doctor(struct smg_engine *e, json_t **reply);
 /* "container_note": {id, text}: a shim has something to tell the job's owner. */
 int smg_engine_container_note(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 

@@ -9,9 +9,10 @@
 #include <sys/stat.h>
 
 #define EPILOG_WAIT_MS 60000
-#define START_TRIES 1500 /* looks for PENDING, PENDING_POLL_MS apart */
-#define PENDING_POLL_MS 20
-#define LAND_POLL_MS 250
+#define FIRST_LOOK_MS 60 /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
+#define LOOK_MAX_MS 2000 /* between later looks, each of which costs slurmctld a question */
+#define LOOK_FOR_US (120 * 1000000LL) /* then Slurm starts it by itself */
+#define LAND_LOOK_MS 50
 
 /* Minutes that Slurm is to give the job now; 0: it has no limit. Rounded up: Slurm counts whole minutes. */
 static int64_t minutes_left(const struct wf *wf)
@@ -91,6 +92,7 @@ static int start_job(const struct follow *f, const struct smg_job *job, const ch
 {
 	struct smg_slurm *sl = &f->e->env.slurm;
 	struct smg_start start = {.limit_min = job_minutes(f->e, f->job)};
+	struct wf *here = wf_next_of_job(f->e, f->job, NULL);
 	SMG_AUTOFREE char *comment = NULL;
 	struct pointer p;
 
@@ -102,12 +104,31 @@ static int start_job(const struct follow *f, const struct smg_job *job, const ch
 	} else if (p.borrowed) {
 		start.nodes = p.nodes;
 	}
-	if (!p.node[0])
+	/* The note of this landing may never have come to be, with the daemon that was to write it. */
+	if (here || !p.node[0])
 		snprintf(p.node, sizeof(p.node), "%s", f->e->env.config.node);
+	if (here)
+		wf_drop(here);
 	p.borrowed = target[0] != '\0';
 	comment = pointer_write(job->admin_comment, &p);
-	start.comment = start.nodes ? comment : NULL;
+	start.comment = strcmp(comment, job->admin_comment) != 0 ? comment : NULL;
 	return sl->ops->start_now(sl->ctx, f->job, &start, err);
+}
+
+/* A node where the job has started again has claimed its workflow from here, or says so by its own state. */
+static bool has_landed(struct smg_engine *e, uint32_t job)
+{
+	bool here = false, gone = true;
+
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		here = true;
+		pthread_mutex_lock(&wf->lock);
+		gone = gone && (wf->claimed_by[0] || wf->ended || wf->state != SMG_WF_SAVED);
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	return !here || gone;
 }
 
 /* The target is a hint. A job that has not started there soon goes wherever it could have gone without us. */
@@ -118,12 +139,9 @@ static void give_list_back(const struct follow *f)
 	struct smg_err err = {0};
 	struct smg_job job;
 
-	while (smg_steady_us() < until) {
-		if (!engine_pause(f->e, LAND_POLL_MS))
+	while (smg_steady_us() < until)
+		if (has_landed(f->e, f->job) || !engine_pause(f->e, LAND_LOOK_MS))
 			return;
-		if (sl->ops->job(sl->ctx, f->job, &job, &err) == 0 && job.state != SMG_JOB_PENDING)
-			return;
-	}
 	if (sl->ops->job(sl->ctx, f->job, &job, &err) < 0 || job.state != SMG_JOB_PENDING)
 		return;
 	if (start_job(f, &job, "", &err) < 0)
@@ -154,17 +172,24 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 	return true;
 }
 
+static int next_pause(int ms)
+{
+	return ms <= 0 ? FIRST_LOOK_MS : ms >= LOOK_MAX_MS ? LOOK_MAX_MS : ms + ms / 2;
+}
+
 /* The job is COMPLETING, then PENDING with a start two minutes off: an update counts only once it is exactly PENDING (FACTS). */
 static void start_when_pending(struct follow f)
 {
 	struct smg_slurm *sl = &f.e->env.slurm;
+	int pause = f.off ? 0 : FIRST_LOOK_MS;
 	struct smg_err err = {0};
 	struct smg_job job;
+	int64_t until;
 
 	if (!f.off)
 		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
-	for (int n = 0; n < START_TRIES; n++) {
-		if (!engine_pause(f.e, PENDING_POLL_MS))
+	for (until = smg_steady_us() + LOOK_FOR_US; smg_steady_us() < until; pause = next_pause(pause)) {
+		if (!engine_pause(f.e, pause))
 			return;
 		if (sl->ops->job(sl->ctx, f.job, &job, &err) < 0) {
 			if (err.code == SMG_ENOENT)

@@ -137,6 +137,7 @@ struct wf {
 	char unused[64], unused_of[192]; /* a node that made room and got nothing, and for which migration */
 	size_t *restore_order;		 /* made when a landing begins */
 	json_t *sources;		 /* array of nodes that keep a former copy until all runs here */
+	int64_t look_at;		 /* SAVED: is there still a job? steady clock, not before; 0: not set */
 	uint64_t changes;		 /* counts wf_wake: a change while the conductor looked away is not missed */
 	char claimed_by[64];
 	pthread_mutex_t net_lock;   /* outermost: whoever makes or removes what services share, the network and volumes */
@@ -158,6 +159,8 @@ struct job_mark {
 	bool seen;	   /* priority is known: */
 	uint32_t priority; /* of this run; 0: somebody held the job as it ran */
 	bool followed;	   /* a thread waits for it to be PENDING */
+	struct smg_job *record; /* what slurmctld said as the batch step began, or NULL, */
+	int64_t record_at;	/* at this time, steady clock */
 };
 
 #define MOVED_MAX 256 /* workflows that left this node of late: whoever looks for one here is sent on */
@@ -184,6 +187,9 @@ struct smg_engine {
 	bool hold_watched; /* a thread looks after them */
 	pthread_mutex_t rates_lock;
 	struct smg_pace *pace; /* MaxRate; NULL: none */
+	pthread_mutex_t doctor_lock;
+	json_t *doctor; /* under it: what the last look found, */
+	int64_t doctor_at; /* and when, steady clock */
 };
 
 /* ---- workflow.c: making, finding, writing down ---- */
@@ -423,6 +429,11 @@ bool mark_is_given(struct smg_engine *e, uint32_t job);
 void mark_see(struct smg_engine *e, const struct smg_job *job);
 /* The priority that it had; false: never seen. */
 bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority);
+/* slurmctld's answer as the batch step began, for `smigrate run`, which comes within a second and asks the same; not for what may
+ * have changed since. It is kept until it is taken, 2 s long, or the job's next prolog or epilog. */
+void mark_keep_record(struct smg_engine *e, const struct smg_job *job);
+bool mark_take_record(struct smg_engine *e, uint32_t job, struct smg_job *out);
+void mark_forget_record(struct smg_engine *e, uint32_t job);
 /* In a thread of its own: asks slurmctld what a signal meant, and acts on it. One at a time for a job. */
 void engine_judge(struct smg_engine *e, uint32_t job);
 /* "[smigrate node=N]" into the job's AdminComment, in a thread of its own. */
@@ -465,6 +476,16 @@ void land_outdated(struct smg_engine *e, const char *from, const json_t *req);
 /* ---- keep.c ---- */
 /* Drops what failed workflows left longer ago than KeepFailed. At start and whenever a workflow ends. */
 void keep_sweep(struct smg_engine *e);
+
+/* ---- watch.c ---- */
+/* On the state host: the thread that asks slurmctld about protected jobs every PollInterval. */
+void watch_start(struct smg_engine *e);
+/* "job_changed": {job, fact}: the state host has found that Slurm says something else of the job than the state does. */
+int watch_changed(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
+/* ---- doctor.c ---- */
+/* "hello": who is there, of which release, and what its clock says. */
+int doctor_hello(struct smg_engine *e, json_t **reply);
 
 /* ---- report.c ---- */
 void report_start(struct smg_engine *e); /* the thread that empties the outbox */

@@ -12,6 +12,8 @@
 #define AWAY_PAUSE_MS 1000 /* slurmctld does not answer: it is being restarted, or another one takes over, */
 #define AWAY_TRIES 600	   /* which is waited for */
 #define LEAST_HOLD_MS 500
+#define RECORD_US 2000000
+#define FOLLOW_WAIT_MS 300
 
 /* ---- marks ---- */
 
@@ -170,6 +172,47 @@ void mark_wait_epilog(struct smg_engine *e, uint32_t job, int ms)
 		;
 }
 
+void mark_keep_record(struct smg_engine *e, const struct smg_job *job)
+{
+	struct job_mark *m;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job->id, true);
+	if (!m->record)
+		m->record = smg_xcalloc(1, sizeof(*m->record));
+	*m->record = *job;
+	m->record_at = smg_steady_us();
+	pthread_mutex_unlock(&e->lock);
+}
+
+bool mark_take_record(struct smg_engine *e, uint32_t job, struct smg_job *out)
+{
+	struct job_mark *m;
+	bool fresh;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job, false);
+	fresh = m && m->record && smg_steady_us() - m->record_at < RECORD_US;
+	if (fresh)
+		*out = *m->record;
+	pthread_mutex_unlock(&e->lock);
+	mark_forget_record(e, job);
+	return fresh;
+}
+
+void mark_forget_record(struct smg_engine *e, uint32_t job)
+{
+	struct job_mark *m;
+
+	pthread_mutex_lock(&e->lock);
+	m = mark_get(e, job, false);
+	if (m) {
+		free(m->record);
+		m->record = NULL;
+	}
+	pthread_mutex_unlock(&e->lock);
+}
+
 static void mark_path(struct smg_engine *e, uint32_t job, char *path, size_t n)
 {
 	snprintf(path, n, "%s/%u", e->env.jobs_dir, job);
@@ -232,6 +275,7 @@ int smg_engine_job_prolog(struct smg_engine *e, const json_t *req, json_t **repl
 	mark_set_epilog(e, job, false);
 	mark_suspended(e, job, false);
 	mark_given(e, job, false);
+	mark_forget_record(e, job);
 	smg_info("job %u: protected, file %s", job, json_str(req, "file"));
 	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;
@@ -245,6 +289,7 @@ int smg_engine_job_check(struct smg_engine *e, const json_t *req, json_t **reply
 
 	if (e->env.slurm.ops->job(e->env.slurm.ctx, id, &job, err) < 0)
 		return -1;
+	mark_keep_record(e, &job); /* `smigrate run` is about to come */
 	why = unprotected(&job);
 	if (why)
 		engine_event(e, id, NULL, NULL, SMG_WARN, why);
@@ -454,6 +499,24 @@ static void leave_now(struct smg_engine *e, const struct smg_job *job, bool know
 		job_leaves(e, job, &v, smg_now_us());
 }
 
+/* A save that ends just now is followed by whoever judged the job, in a moment. */
+static bool is_followed(struct smg_engine *e, uint32_t job)
+{
+	int64_t until = smg_steady_us() + FOLLOW_WAIT_MS * 1000;
+	bool followed, judging;
+
+	do {
+		struct job_mark *m;
+
+		pthread_mutex_lock(&e->lock);
+		m = mark_get(e, job, true);
+		followed = m->followed;
+		judging = m->judging;
+		pthread_mutex_unlock(&e->lock);
+	} while (!followed && judging && smg_steady_us() < until && engine_pause(e, 5));
+	return followed;
+}
+
 static void forget_ended(struct wf *wf)
 {
 	bool over;
@@ -534,35 +597,57 @@ static int64_t hold_until(const struct smg_engine *e, const json_t *req)
 	return smg_steady_us() + (hook < site ? hook : site) * 1000000 + LEAST_HOLD_MS * 1000;
 }
 
+/* What an epilog knows of its job. */
+struct ending {
+	struct smg_job job;
+	struct verdict v;
+	bool known;
+};
+
+static void ending_ask(struct smg_engine *e, struct ending *end)
+{
+	uint32_t id = end->job.id;
+	struct smg_err err = {0};
+
+	end->known = e->env.slurm.ops->job(e->env.slurm.ctx, id, &end->job, &err) == 0;
+	if (end->known)
+		verdict_of(&end->job, &end->v);
+	else
+		end->job = (struct smg_job){.id = id, .completing = true};
+}
+
 int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	int64_t until = hold_until(e, req);
 	uint32_t id = (uint32_t)json_int(req, "job");
-	struct smg_job job = {.id = id};
-	struct smg_err e2 = {0};
-	struct verdict v = {VERDICT_ENDED, NULL, NULL};
-	bool ran, known;
+	struct ending end = {.job = {.id = id}, .v = {VERDICT_ENDED, NULL, NULL}};
+	bool quiet, ran;
 
 	(void)err;
+	mark_forget_record(e, id);
 	pthread_mutex_lock(&e->lock);
 	mark_get(e, id, true)->ended = time(NULL);
 	pthread_mutex_unlock(&e->lock);
-	known = e->env.slurm.ops->job(e->env.slurm.ctx, id, &job, &e2) == 0;
-	if (known)
-		verdict_of(&job, &v);
-	else
-		job = (struct smg_job){.id = id, .completing = true};
-	leave_now(e, &job, known);
+	/* On its way by our own doing: slurmctld has nothing to add. */
+	quiet = mark_is_given(e, id) && !any_runs(e, id);
+	if (!quiet) {
+		ending_ask(e, &end);
+		leave_now(e, &end.job, end.known);
+	}
 	epilog_workflows(e, id, until);
-	if (known && v.kind == VERDICT_ENDED)
-		free_dependants(e, &job);
+	if (quiet && !is_followed(e, id)) {
+		ending_ask(e, &end);
+		quiet = false;
+	}
+	if (end.known && end.v.kind == VERDICT_ENDED)
+		free_dependants(e, &end.job);
 	ran = epilog_over(e, id);
 	/* Nothing of it was to be saved (its script had not come to that yet, or its services had ended), but a protected job is
 	 * not made to wait for Slurm's two minutes. A requeue that slurmctld makes after a grace is one of these: see
 	 * give_job_back. */
-	if (v.kind == VERDICT_LEAVES)
-		job_follow(e, &job);
-	else
+	if (end.v.kind == VERDICT_LEAVES)
+		job_follow(e, &end.job);
+	else if (!quiet)
 		check_ran(e, id, ran);
 	mark_drop(e, id);
 	*reply = json_pack("{s:b}", "ok", 1);

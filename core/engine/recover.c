@@ -267,5 +267,6 @@ int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
 		wf_drop(wf);
 	}
 	keep_sweep(e);
+	watch_start(e);
 	return 0;
 }

@@ -51,7 +51,7 @@ static int find_job(struct visit *v, struct smg_err *err)
 				v->e->env.config.node);
 		return -1;
 	}
-	if (sl->ops->job(sl->ctx, id, &v->job, err) < 0)
+	if (!mark_take_record(v->e, id, &v->job) && sl->ops->job(sl->ctx, id, &v->job, err) < 0)
 		return -1;
 	/* root, too: the containers get the caller's groups */
 	if (v->job.uid != v->caller->uid)

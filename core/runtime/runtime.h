@@ -153,6 +153,8 @@ int smg_runtime_keep_images(struct smg_runtime *rt, const char *dir, int64_t max
 void smg_runtime_close(struct smg_runtime *rt);
 /* Checks once that runc and CRIU are there and recent enough; the message says what to install. */
 int smg_runtime_check(struct smg_err *err);
+/* The same in words, with their releases, and what `criu check` finds; SMG_EUNSUP with what is missing. */
+int smg_runtime_report(char *text, size_t n, struct smg_err *err);
 
 /* For unit tests there is a fake: runtime/runtime_fake.h. */
 

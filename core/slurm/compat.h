@@ -84,15 +84,11 @@ static inline void compat_set_job(job_desc_msg_t *desc, uint32_t job)
 }
 static inline int compat_load_job(job_info_msg_t **msg, uint32_t job)
 {
-	return slurm_load_job(msg, compat_step(job), SHOW_ALL);
+	return slurm_load_job(msg, compat_step(job), SHOW_ALL | SHOW_LOCAL);
 }
 static inline int compat_requeue(uint32_t job)
 {
 	return slurm_requeue(compat_step(job), 0);
-}
-static inline int compat_signal_script(uint32_t job, uint16_t sig)
-{
-	return slurm_kill_job(compat_step(job), sig, KILL_JOB_BATCH);
 }
 
 static inline int compat_pid2jobid(pid_t pid, uint32_t *job)
@@ -117,15 +113,11 @@ static inline void compat_set_job(job_desc_msg_t *desc, uint32_t job)
 }
 static inline int compat_load_job(job_info_msg_t **msg, uint32_t job)
 {
-	return slurm_load_job(msg, job, SHOW_ALL);
+	return slurm_load_job(msg, job, SHOW_ALL | SHOW_LOCAL);
 }
 static inline int compat_requeue(uint32_t job)
 {
 	return slurm_requeue(job, 0);
-}
-static inline int compat_signal_script(uint32_t job, uint16_t sig)
-{
-	return slurm_kill_job(job, sig, KILL_JOB_BATCH);
 }
 static inline int compat_pid2jobid(pid_t pid, uint32_t *job)
 {

@@ -1,5 +1,5 @@
 /* What we ask of Slurm, by libslurm. */
-#include "slurm/slurm.h"
+#include "slurm/real.h"
 
 #include "base/util.h"
 #include "slurm/compat.h"
@@ -100,7 +100,7 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 	copy(out->admin_comment, sizeof(out->admin_comment), j->admin_comment);
 }
 
-static void fill(const slurm_job_info_t *j, struct smg_job *out)
+void smg_slurm_fill(const slurm_job_info_t *j, struct smg_job *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->id = compat_job_id(j);
@@ -143,11 +143,31 @@ static int real_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err 
 	/* For an array's own id all of its tasks come. */
 	for (uint32_t i = 0; i < msg->record_count && !found; i++)
 		if (compat_job_id(&msg->job_array[i]) == id) {
-			fill(&msg->job_array[i], out);
+			smg_slurm_fill(&msg->job_array[i], out);
 			found = true;
 		}
-	slurm_free_job_info_msg(msg);
+	smg_recent_keep(id, msg);
 	return found ? 0 : smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
+}
+
+static int real_jobs_of(void *ctx, uid_t uid, smg_job_fn *fn, void *arg, struct smg_err *err)
+{
+	job_info_msg_t *msg = NULL;
+	struct smg_job job;
+	int rc;
+
+	(void)ctx;
+	/* Everything, not what has changed since: a grace that begins is no change to slurmctld (it leaves last_job_update as it
+	 * is, 22.05 to 26.05). */
+	rc = uid == SMG_EVERYBODY ? slurm_load_jobs(0, &msg, SMG_SHOW) : slurm_load_job_user(&msg, uid, SMG_SHOW);
+	if (rc != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot ask Slurm about jobs");
+	for (uint32_t i = 0; i < msg->record_count; i++) {
+		smg_slurm_fill(&msg->job_array[i], &job);
+		fn(arg, &job);
+	}
+	slurm_free_job_info_msg(msg);
+	return 0;
 }
 
 static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
@@ -162,8 +182,12 @@ static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *e
 
 static int real_end_script(void *ctx, uint32_t id, struct smg_err *err)
 {
+	char name[32];
+
 	(void)ctx;
-	if (compat_signal_script(id, SIGTERM) != SLURM_SUCCESS)
+	if (smg_recent_name(id, name, sizeof(name), err) < 0)
+		return -1;
+	if (slurm_kill_job2(name, SIGTERM, KILL_JOB_BATCH, NULL) != SLURM_SUCCESS)
 		return smg_slurm_fail(err, "cannot signal the batch script");
 	return 0;
 }
@@ -260,11 +284,11 @@ static int ask_will_run(job_desc_msg_t *d, int within_s, char *node, size_t n, s
 
 static int real_could_start(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err)
 {
-	job_info_msg_t *msg = NULL;
+	job_info_msg_t *msg = smg_recent_take(id);
 	int rc = -1;
 
 	(void)ctx;
-	if (compat_load_job(&msg, id) != SLURM_SUCCESS)
+	if (!msg && compat_load_job(&msg, id) != SLURM_SUCCESS)
 		return smg_slurm_fail(err, "cannot ask Slurm about the job");
 	smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
 	for (uint32_t i = 0; i < msg->record_count; i++) {
@@ -380,6 +404,7 @@ static int real_node_down(void *ctx, const char *node, bool *down, char *addr, s
 
 static const struct smg_slurm_ops real_ops = {
 	.job = real_job,
+	.jobs_of = real_jobs_of,
 	.job_of_pid = real_job_of_pid,
 	.preempt_mode = smg_slurm_preempt_mode,
 	.end_script = real_end_script,
@@ -394,6 +419,7 @@ static const struct smg_slurm_ops real_ops = {
 	.comment = real_comment,
 	.node_down = real_node_down,
 	.epilog_timeout = smg_slurm_epilog_timeout,
+	.site = smg_slurm_survey,
 };
 
 int smg_slurm_open(struct smg_slurm *out, struct smg_err *err)

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -75,6 +76,35 @@ struct smg_where {
 	int within_s;	       /* so soon; 0: this very moment */
 };
 
+struct smg_site_partition {
+	char name[64];
+	char preempt_mode[64]; /* as scontrol shows it; a partition without one of its own: the site's */
+	int64_t grace_s;
+	bool here; /* this node is in it */
+};
+
+/* What Slurm says of itself. */
+struct smg_site {
+	char version[32], preempt_type[64], preempt_mode[64], plugstack[256];
+	bool contain;	    /* PrologFlags */
+	bool job_requeue;   /* JobRequeue */
+	int kill_wait_s;    /* KillWait */
+	int epilog_limit_s; /* EpilogTimeout, or PrologEpilogTimeout; 0: none */
+	struct smg_site_partition *partitions;
+	size_t n_partitions;
+};
+/* What it holds. */
+static inline void smg_site_free(struct smg_site *site)
+{
+	free(site->partitions);
+	site->partitions = NULL;
+	site->n_partitions = 0;
+}
+
+/* One job of those that jobs_of was asked about. The record is valid until it returns. */
+typedef void smg_job_fn(void *arg, const struct smg_job *job);
+#define SMG_EVERYBODY ((uid_t)-1)
+
 struct smg_slurm {
 	const struct smg_slurm_ops *ops;
 	void *ctx;
@@ -83,6 +113,8 @@ struct smg_slurm {
 struct smg_slurm_ops {
 	/* SMG_ENOENT: no such job (any more); SMG_EAGAIN: slurmctld does not answer. */
 	int (*job)(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err);
+	/* Every job of the user's, or SMG_EVERYBODY's, that slurmctld knows, in one question. As for job. */
+	int (*jobs_of)(void *ctx, uid_t uid, smg_job_fn *fn, void *arg, struct smg_err *err);
 	/* The job that the process belongs to, asked of the local slurmd. SMG_ENOENT: of none. */
 	int (*job_of_pid)(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err);
 	/*
@@ -122,6 +154,8 @@ struct smg_slurm_ops {
 	/* Seconds that Slurm lets an epilog run (EpilogTimeout or PrologEpilogTimeout), as of within the last minute; 0: no limit.
 	 */
 	int (*epilog_timeout)(void *ctx, int *seconds, struct smg_err *err);
+	/* All of *out, for `smigrate doctor`; node: which one is "here". The caller frees with smg_site_free. */
+	int (*site)(void *ctx, const char *node, struct smg_site *out, struct smg_err *err);
 };
 
 /* The real one: reads slurm.conf as libslurm does. One a process; never freed. */

@@ -36,6 +36,8 @@ struct fake {
 	char could_start[64];
 	int idle_cpus, time_slice;
 	int64_t unallocated;
+	struct smg_fake_asked asked;
+	struct smg_site site;
 	char *log;
 };
 
@@ -82,11 +84,26 @@ static void note(struct fake *f, const char *op, uint32_t id)
 static int fake_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
 {
 	struct smg_job *j;
-	int rc = enter(ctx, "job", id, &j, err);
+	struct fake *f = ctx;
+	int rc = enter(f, "job", id, &j, err);
 
+	f->asked.one++;
 	if (!rc)
 		*out = *j;
-	return leave(ctx, rc);
+	return leave(f, rc);
+}
+
+static int fake_jobs_of(void *ctx, uid_t uid, smg_job_fn *fn, void *arg, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "jobs_of", 0, NULL, err);
+
+	f->asked.many++;
+	f->asked.everybody += uid == SMG_EVERYBODY;
+	for (int i = 0; i < f->n_jobs && !rc; i++)
+		if (uid == SMG_EVERYBODY || f->jobs[i].uid == uid)
+			fn(arg, &f->jobs[i]);
+	return leave(f, rc);
 }
 
 static int fake_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
@@ -294,8 +311,24 @@ static int fake_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 	return leave(f, rc);
 }
 
+static int fake_site(void *ctx, const char *node, struct smg_site *out, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "site", 0, NULL, err);
+
+	(void)node;
+	if (!rc) {
+		*out = f->site;
+		out->partitions = smg_xcalloc(f->site.n_partitions + 1, sizeof(*out->partitions));
+		for (size_t i = 0; i < f->site.n_partitions; i++)
+			out->partitions[i] = f->site.partitions[i];
+	}
+	return leave(f, rc);
+}
+
 static const struct smg_slurm_ops fake_ops = {
 	.job = fake_job,
+	.jobs_of = fake_jobs_of,
 	.job_of_pid = fake_job_of_pid,
 	.preempt_mode = fake_preempt_mode,
 	.end_script = fake_end_script,
@@ -310,6 +343,7 @@ static const struct smg_slurm_ops fake_ops = {
 	.comment = fake_comment,
 	.node_down = fake_node_down,
 	.epilog_timeout = fake_epilog_timeout,
+	.site = fake_site,
 };
 
 int smg_slurm_fake(struct smg_slurm *out)
@@ -468,6 +502,26 @@ void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, enum smg_pre
 	pthread_mutex_lock(&f->lock);
 	f->epilog_timeout = epilog_timeout_s;
 	f->preempt_mode = preempt_mode;
+	pthread_mutex_unlock(&f->lock);
+}
+
+struct smg_fake_asked smg_slurm_fake_asked(struct smg_slurm *s)
+{
+	struct fake *f = s->ctx;
+	struct smg_fake_asked asked;
+
+	pthread_mutex_lock(&f->lock);
+	asked = f->asked;
+	pthread_mutex_unlock(&f->lock);
+	return asked;
+}
+
+void smg_slurm_fake_says(struct smg_slurm *s, const struct smg_site *site)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->site = *site;
 	pthread_mutex_unlock(&f->lock);
 }
 

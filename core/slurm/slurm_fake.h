@@ -32,10 +32,18 @@ void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus);
 /* What is unallocated on every node; 1 TB at first. */
 void smg_slurm_fake_unallocated(struct smg_slurm *s, int64_t bytes);
 
+/* How many questions about jobs have been asked: about one, about all of a user's or of everybody's, the last alone. */
+struct smg_fake_asked {
+	int one, many, everybody;
+};
+struct smg_fake_asked smg_slurm_fake_asked(struct smg_slurm *s);
+/* What the site says of itself; its partitions stay the caller's and have to outlive the fake. */
+void smg_slurm_fake_says(struct smg_slurm *s, const struct smg_site *site);
+
 /*
- * The next `times` calls of op ("job", "job_of_pid", "preempt_mode", "end_script", "unhold", "requeue", "start_now",
- * "could_start", "unallocated", "comment", "node_down", "epilog_timeout") for the job (0: any) fail with the code and "fake
- * failure".
+ * The next `times` calls of op ("job", "jobs_of", "site", "job_of_pid", "preempt_mode", "end_script", "unhold", "requeue",
+ * "start_now", "could_start", "unallocated", "comment", "node_down", "epilog_timeout") for the job (0: any) fail with the code and
+ * "fake failure".
  */
 void smg_slurm_fake_fail(struct smg_slurm *s, const char *op, uint32_t job, int code, int times);
 /* "requeue 7", "start_now 7", ... one a line, in order, without the questions; the caller frees. */

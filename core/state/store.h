@@ -165,6 +165,10 @@ int smg_store_status(struct smg_store *st, int64_t uid, int64_t job, bool all, j
 int smg_store_show(struct smg_store *st, int64_t uid, const char *id, json_t **out, struct smg_err *err);
 int smg_store_history(struct smg_store *st, int64_t uid, int64_t job, int limit, json_t **out, struct smg_err *err);
 
+/* The jobs whose workflows should be at work on a node, by number: [{"job", "uid", "node", "state", "restarts"}]. Of a job with
+ * several workflows one row, of its latest run. */
+int smg_store_protected(struct smg_store *st, json_t **rows, struct smg_err *err);
+
 /* Drops a workflow and all of its rows here, and here only; for workflows that ended long ago. One not there is success. */
 int smg_store_forget(struct smg_store *st, const char *workflow, struct smg_err *err);
 

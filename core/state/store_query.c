@@ -78,6 +78,23 @@ int smg_store_query(struct smg_store *st, const char *table, const char *where, 
 	return rc;
 }
 
+int smg_store_protected(struct smg_store *st, json_t **rows, struct smg_err *err)
+{
+	/* In SQLite the other columns are those of the row with the maximum. */
+	static const char sql[] = "SELECT job, uid, node, state, MAX(restarts) AS restarts FROM workflows"
+				  " WHERE state IN ('running', 'landing', 'suspended') GROUP BY job ORDER BY job";
+	SMG_AUTOJSON json_t *got = NULL;
+	int rc;
+
+	if (store_enter(st, err))
+		return -1;
+	rc = collect_sql(st, sql, NULL, NULL, NULL, &got, err);
+	store_leave(st);
+	if (!rc)
+		*rows = smg_steal(got);
+	return rc;
+}
+
 /* ---- export ---- */
 
 static int export_table(

@@ -492,6 +492,16 @@ static int d_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *er
 	return THROUGH(SLURM, job, id, out, err);
 }
 
+static int d_jobs_of(void *ctx, uid_t uid, smg_job_fn *fn, void *arg, struct smg_err *err)
+{
+	return THROUGH(SLURM, jobs_of, uid, fn, arg, err);
+}
+
+static int d_site(void *ctx, const char *node, struct smg_site *out, struct smg_err *err)
+{
+	return THROUGH(SLURM, site, node, out, err);
+}
+
 static int d_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
 {
 	return THROUGH(SLURM, job_of_pid, pid, id, err);
@@ -563,6 +573,8 @@ static int d_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 }
 
 static const struct smg_slurm_ops slurm_ops = {.job = d_job,
+	.jobs_of = d_jobs_of,
+	.site = d_site,
 	.job_of_pid = d_job_of_pid,
 	.preempt_mode = d_preempt_mode,
 	.end_script = d_end_script,
@@ -971,7 +983,7 @@ static struct client *run_as(struct node *n, uint32_t job, json_t *s, uid_t uid,
 		v_;                                                                                                                \
 	})
 
-static bool said(struct client *c, const char *what)
+static inline bool said(struct client *c, const char *what)
 {
 	bool yes;
 
@@ -1047,7 +1059,7 @@ static int count_of(const char *text, const char *what)
 }
 
 /* How often an act is in the node's log of the runtime, as "dump 7.w.a\n". */
-static int acts(struct node *n, const char *what)
+static inline int acts(struct node *n, const char *what)
 {
 	SMG_AUTOFREE char *log = smg_fake_log(&n->rt);
 
