@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 #define EPILOG_WAIT_MS 60000
-#define FIRST_LOOK_MS 60 /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
-#define LOOK_MAX_MS 2000 /* between later looks, each of which costs slurmctld a question */
+#define FIRST_LOOK_MS 60	      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
+#define LOOK_MAX_MS 2000	      /* between later looks, each of which costs slurmctld a question */
 #define LOOK_FOR_US (120 * 1000000LL) /* then Slurm starts it by itself */
 #define LAND_LOOK_MS 50
 
@@ -87,12 +87,27 @@ static int64_t job_minutes(struct smg_engine *e, uint32_t job)
 	return m;
 }
 
+/* The last run of the job in which its workflow was here; -1: there is none here. */
+static int64_t last_run_here(struct smg_engine *e, uint32_t job)
+{
+	int64_t run = -1;
+
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		run = wf->restarts > run ? wf->restarts : run;
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	return run;
+}
+
 /* StartTime=now, and ReqNodeList: the target where there is one; else the user's own, if it was ours until now. */
 static int start_job(const struct follow *f, const struct smg_job *job, const char *target, struct smg_err *err)
 {
 	struct smg_slurm *sl = &f->e->env.slurm;
 	struct smg_start start = {.limit_min = job_minutes(f->e, f->job)};
-	struct wf *here = wf_next_of_job(f->e, f->job, NULL);
+	int64_t run = last_run_here(f->e, f->job);
 	SMG_AUTOFREE char *comment = NULL;
 	struct pointer p;
 
@@ -105,10 +120,8 @@ static int start_job(const struct follow *f, const struct smg_job *job, const ch
 		start.nodes = p.nodes;
 	}
 	/* The note of this landing may never have come to be, with the daemon that was to write it. */
-	if (here || !p.node[0])
+	if (!p.node[0] || (run >= 0 && job->restarts <= run + 1))
 		snprintf(p.node, sizeof(p.node), "%s", f->e->env.config.node);
-	if (here)
-		wf_drop(here);
 	p.borrowed = target[0] != '\0';
 	comment = pointer_write(job->admin_comment, &p);
 	start.comment = strcmp(comment, job->admin_comment) != 0 ? comment : NULL;
@@ -198,6 +211,8 @@ static void start_when_pending(struct follow f)
 		}
 		if (job.state != SMG_JOB_PENDING && !job.requeuing && !job.completing)
 			return; /* cancelled, or running again already */
+		if (last_run_here(f.e, f.job) >= 0 && job.restarts > last_run_here(f.e, f.job) + 1)
+			return; /* it has been on another node since, which sees to it */
 		if (job.state != SMG_JOB_PENDING || job.completing || job.requeuing)
 			continue;
 		if (try_start(&f, &job, &err))

@@ -600,6 +600,10 @@ void land_done(struct wf *wf)
 	struct migration *m = &wf->mig;
 	bool failed = false;
 
+	if (!m->id[0]) { /* a save that a former daemon had not even written down as one */
+		wf_move(wf, SMG_WF_RUNNING);
+		return;
+	}
 	for (size_t i = 0; i < wf->spec->n; i++)
 		failed |= wf->svc[i].kept; /* one that failed for another reason is none of the migration's */
 	m->done_us = smg_now_us();

@@ -218,7 +218,10 @@ static void recover_one(struct smg_engine *e, const char *id)
 		smg_error("%s: cannot be taken up again: %s", id, err.msg);
 		return;
 	}
-	wf->suspended = wf->state == SMG_WF_SUSPENDED; /* until Slurm says otherwise */
+	/* Until Slurm says otherwise. */
+	wf->suspended = wf->state == SMG_WF_SUSPENDED;
+	if (wf->suspended || (wf->mig.suspended && (wf->state == SMG_WF_SAVING || wf->state == SMG_WF_SAVED)))
+		mark_suspended(e, wf->job, true);
 	recover_services(wf);
 	pthread_mutex_lock(&wf->lock);
 	/* A save that was cut short: what it had saved stays so, the rest runs; landing means bringing the saved ones back. */

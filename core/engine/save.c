@@ -364,7 +364,7 @@ static void new_migration(struct wf *wf, const struct leaving *l)
 	snprintf(m->from, sizeof(m->from), "%s", wf->e->env.config.node);
 	m->signal_us = l->heard_us;
 	m->deadline_us = l->deadline_us;
-	m->suspended = l->info && l->info->state == SMG_JOB_SUSPENDED;
+	m->suspended = mark_is_suspended(wf->e, wf->job);
 	snprintf(m->strategy, sizeof(m->strategy), "%s", smg_strategy_name(wf->spec->strategy));
 	wf_put(wf);
 	wf_put_migration(wf);
