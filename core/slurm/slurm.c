@@ -1,9 +1,8 @@
-/* What we ask of Slurm, by libslurm. The only user of Slurm's headers outside the plugin; releases from 22.05 on. */
-#include "slurm/slurm.h"
+/* What we ask of Slurm, by libslurm. With nodes.c the only user of Slurm's headers outside the plugin; releases from 22.05 on. */
+#include "slurm/real.h"
 
 #include "base/util.h"
 
-#include <slurm/slurm.h>
 #include <slurm/slurm_errno.h>
 
 #include <errno.h>
@@ -12,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int fail_slurm(struct smg_err *err, const char *what)
+int smg_slurm_fail(struct smg_err *err, const char *what)
 {
 	int e = errno;
 	int code;
@@ -94,10 +93,11 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 	copy(out->batch_host, sizeof(out->batch_host), j->batch_host);
 	copy(out->nodes, sizeof(out->nodes), j->nodes);
 	copy(out->req_nodes, sizeof(out->req_nodes), j->req_nodes);
+	copy(out->exc_nodes, sizeof(out->exc_nodes), j->exc_nodes);
 	copy(out->admin_comment, sizeof(out->admin_comment), j->admin_comment);
 }
 
-static void fill(const slurm_job_info_t *j, struct smg_job *out)
+void smg_slurm_fill(const slurm_job_info_t *j, struct smg_job *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->id = j->job_id;
@@ -134,11 +134,11 @@ static int real_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err 
 
 	(void)ctx;
 	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about the job");
+		return smg_slurm_fail(err, "cannot ask Slurm about the job");
 	/* For an array's own id all of its tasks come. */
 	for (uint32_t i = 0; i < msg->record_count && !found; i++)
 		if (msg->job_array[i].job_id == id) {
-			fill(&msg->job_array[i], out);
+			smg_slurm_fill(&msg->job_array[i], out);
 			found = true;
 		}
 	slurm_free_job_info_msg(msg);
@@ -152,7 +152,7 @@ static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *e
 		return 0;
 	if (errno == ESRCH || errno == ESLURM_INVALID_JOB_ID)
 		return smg_fail(err, SMG_ENOENT, "process %d is in no job", (int)pid);
-	return fail_slurm(err, "cannot ask slurmd which job a process belongs to");
+	return smg_slurm_fail(err, "cannot ask slurmd which job a process belongs to");
 }
 
 /* The site's PreemptMode where preemption goes by partition, else 0: by QOS the mode is the QOS's, which slurmdbd alone knows. */
@@ -161,7 +161,7 @@ static int site_preempt_mode(uint16_t *mode, struct smg_err *err)
 	slurm_conf_t *conf = NULL;
 
 	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
+		return smg_slurm_fail(err, "cannot ask for Slurm's configuration");
 	*mode = conf->preempt_type && strstr(conf->preempt_type, "partition_prio") ? conf->preempt_mode : 0;
 	slurm_free_ctl_conf(conf);
 	return 0;
@@ -177,7 +177,7 @@ static int real_requeues_in_grace(void *ctx, const struct smg_job *job, bool *ye
 	if (site_preempt_mode(&site, err) < 0)
 		return -1;
 	if (slurm_load_partitions(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's partitions");
+		return smg_slurm_fail(err, "cannot ask for Slurm's partitions");
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		const partition_info_t *p = &msg->partition_array[i];
 
@@ -193,7 +193,7 @@ static int real_end_script(void *ctx, uint32_t id, struct smg_err *err)
 {
 	(void)ctx;
 	if (slurm_kill_job(id, SIGTERM, KILL_JOB_BATCH) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot signal the batch script");
+		return smg_slurm_fail(err, "cannot signal the batch script");
 	return 0;
 }
 
@@ -201,13 +201,13 @@ static int real_requeue(void *ctx, uint32_t id, struct smg_err *err)
 {
 	(void)ctx;
 	if (slurm_requeue(id, 0) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot requeue the job");
+		return smg_slurm_fail(err, "cannot requeue the job");
 	return 0;
 }
 
 static int update(job_desc_msg_t *d, const char *what, struct smg_err *err)
 {
-	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : fail_slurm(err, what);
+	return slurm_update_job(d) == SLURM_SUCCESS ? 0 : smg_slurm_fail(err, what);
 }
 
 static int real_start_now(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err)
@@ -297,7 +297,7 @@ static int real_could_start(void *ctx, uint32_t id, const struct smg_where *wher
 
 	(void)ctx;
 	if (slurm_load_job(&msg, id, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about the job");
+		return smg_slurm_fail(err, "cannot ask Slurm about the job");
 	smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
 	for (uint32_t i = 0; i < msg->record_count; i++) {
 		slurm_job_info_t *j = &msg->job_array[i];
@@ -333,13 +333,12 @@ static uint64_t given_memory(const node_info_t *ni)
 #endif
 }
 
-/* One node's record; on success the caller frees *msg. */
-static int load_node(const char *node, node_info_msg_t **msg, struct smg_err *err)
+int smg_slurm_load_node(const char *node, node_info_msg_t **msg, struct smg_err *err)
 {
 	SMG_AUTOFREE char *name = smg_xstrdup(node);
 
 	if (slurm_load_node_single(msg, name, SHOW_ALL) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask Slurm about a node");
+		return smg_slurm_fail(err, "cannot ask Slurm about a node");
 	if ((*msg)->record_count >= 1 && (*msg)->node_array[0].name)
 		return 0;
 	slurm_free_node_info_msg(*msg);
@@ -353,7 +352,7 @@ static int real_unallocated(void *ctx, const char *node, int64_t *bytes, struct 
 	uint64_t given;
 
 	(void)ctx;
-	if (load_node(node, &msg, err) < 0)
+	if (smg_slurm_load_node(node, &msg, err) < 0)
 		return -1;
 	ni = &msg->node_array[0];
 	given = given_memory(ni);
@@ -398,7 +397,7 @@ static int real_node_down(void *ctx, const char *node, bool *down, char *addr, s
 	const node_info_t *ni;
 
 	(void)ctx;
-	if (load_node(node, &msg, err) < 0)
+	if (smg_slurm_load_node(node, &msg, err) < 0)
 		return -1;
 	ni = &msg->node_array[0];
 	/* NO_RESPOND alone passes: what runs there may be alive, and nothing may run twice. */
@@ -416,7 +415,7 @@ static int real_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 
 	(void)ctx;
 	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
-		return fail_slurm(err, "cannot ask for Slurm's configuration");
+		return smg_slurm_fail(err, "cannot ask for Slurm's configuration");
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
 	t = conf->epilog_timeout;
 #else
@@ -440,6 +439,12 @@ static const struct smg_slurm_ops real_ops = {
 	.comment = real_comment,
 	.node_down = real_node_down,
 	.epilog_timeout = real_epilog_timeout,
+	.slurm_user = smg_slurm_user,
+	.node = smg_slurm_node,
+	.node_drain = smg_slurm_node_drain,
+	.node_resume = smg_slurm_node_resume,
+	.jobs_on = smg_slurm_jobs_on,
+	.lists = smg_slurm_lists,
 };
 
 int smg_slurm_open(struct smg_slurm *out, struct smg_err *err)

@@ -7,6 +7,8 @@
 
 #include "slurm/slurm.h"
 
+#define SMG_FAKE_SLURM_USER 998
+
 /* 0. To be freed with smg_slurm_fake_free. Every call takes its lock, also those below. */
 int smg_slurm_fake(struct smg_slurm *out);
 void smg_slurm_fake_free(struct smg_slurm *s);
@@ -24,15 +26,15 @@ bool smg_slurm_fake_schedule(struct smg_slurm *s, uint32_t job, const char *host
 void smg_slurm_fake_node(struct smg_slurm *s, const char *node, bool down, const char *addr);
 void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, bool requeues_in_grace);
 
-/* The node where any job could start now; "": nowhere (as at first). */
+/* The node where any job could start now, or several, as "n2,n3", the best first; "": nowhere (as at first). */
 void smg_slurm_fake_could_start(struct smg_slurm *s, const char *node);
 /* What is unallocated on every node; 1 TB at first. */
 void smg_slurm_fake_unallocated(struct smg_slurm *s, int64_t bytes);
 
 /*
  * The next `times` calls of op ("job", "job_of_pid", "requeues_in_grace", "end_script", "unhold", "requeue", "start_now",
- * "could_start", "unallocated", "comment", "node_down", "epilog_timeout") for the job (0: any) fail with the code and "fake
- * failure".
+ * "could_start", "unallocated", "comment", "node_down", "epilog_timeout", "slurm_user", "node", "node_drain", "node_resume",
+ * "jobs_on") for the job (0: any) fail with the code and "fake failure".
  */
 void smg_slurm_fake_fail(struct smg_slurm *s, const char *op, uint32_t job, int code, int times);
 /* "requeue 7", "start_now 7", ... one a line, in order, without the questions; the caller frees. */
