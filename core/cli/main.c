@@ -17,6 +17,10 @@ static const struct {
 	{"status", "workflows that run or are on their way", cmd_status},
 	{"show", "everything about one job, workflow or migration", cmd_show},
 	{"history", "migrations, newest first", cmd_history},
+	{"move", "move a running job's services to another node", cmd_move},
+	{"cancel", "call a move by hand off while its services are being sent", cmd_cancel},
+	{"drain", "drain a node in Slurm and move its jobs away", cmd_drain},
+	{"undrain", "give a drained node back", cmd_undrain},
 	{"images", "OCI images that are unpacked on this node", cmd_images},
 	{"unpack-image", NULL, cmd_unpack},
 };

@@ -237,7 +237,7 @@ static bool script_is_ours(struct smg_engine *e, uint32_t job)
 	return yes;
 }
 
-static void tell_clients(struct smg_engine *e, uint32_t job, bool now)
+void tell_clients(struct smg_engine *e, uint32_t job, bool now)
 {
 	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
 		pthread_mutex_lock(&wf->lock);
