@@ -186,14 +186,22 @@ static int fake_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 	return leave(f, 0);
 }
 
+/* "n1,n3" and "n[1-3]", but no commas in brackets. */
 static bool fake_lists(void *ctx, const char *list, const char *node)
 {
-	size_t len = strlen(node);
+	char head[64], name[80];
+	int first, last, len = (int)strlen(node);
 
 	(void)ctx;
-	for (const char *at = list; at && *at; at += strcspn(at, ","), at += *at == ',')
-		if (strcspn(at, ",") == len && !strncmp(at, node, len))
+	for (const char *at = list; at && *at; at += strcspn(at, ","), at += *at == ',') {
+		if ((int)strcspn(at, ",") == len && !strncmp(at, node, (size_t)len))
 			return true;
+		if (sscanf(at, "%63[^[,][%d-%d]", head, &first, &last) != 3)
+			continue;
+		for (int i = first; i <= last; i++)
+			if (snprintf(name, sizeof(name), "%s%d", head, i) && !strcmp(name, node))
+				return true;
+	}
 	return false;
 }
 
