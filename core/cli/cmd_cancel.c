@@ -16,8 +16,8 @@ static const char help[] =
 	"  -n, --dry-run   only say whether it could be called off now\n"
 	"  -j, --json      the same as JSON\n"
 	"  -h, --help      this text\n\n"
-	"Exit status: 0 all runs on where it was, 2 bad arguments, 3 no such job, or not yours, 4 it cannot be called off,\n"
-	"75 nothing is being moved, or it is too late, or a daemon does not answer.\n";
+	"Exit status: 0 all runs on where it was, 1 nothing is being moved, or it is too late, 2 bad arguments, 3 no such\n"
+	"job, or not yours, 4 it cannot be called off, 75 a daemon does not answer.\n";
 
 int cmd_cancel(int argc, char **argv)
 {

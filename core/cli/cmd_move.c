@@ -22,9 +22,9 @@ static const char help[] =
 	"      --no-wait   do not wait until the services run again\n"
 	"  -j, --json      the same as JSON\n"
 	"  -h, --help      this text\n\n"
-	"Exit status: 0 it runs on the other node (--no-wait: it is on its way), 1 it could not be moved, 2 bad arguments,\n"
-	"3 no such job or node, or not yours, 4 not permitted, 75 not just now: it is on its way already, or there is no\n"
-	"room, or a daemon does not answer.\n";
+	"Exit status: 0 it runs on the other node (--no-wait: it is on its way), 1 it could not be moved, or not just now,\n"
+	"2 bad arguments, or never as it is, 3 no such job or node, or not yours, 4 not permitted, 75 a daemon does not\n"
+	"answer.\n";
 
 struct options {
 	bool dry, no_wait, json;
