@@ -45,6 +45,6 @@ int cmd_cancel(int argc, char **argv)
 		return cli_fail(&err);
 	if (json)
 		return cli_print_json(doc);
-	printf("job %" PRId64 " %s on %s\n", doc_int(doc, "job"), dry ? "could be kept" : "runs on", doc_str(doc, "node"));
+	printf("job %" PRId64 " %s on %s\n", doc_int(doc, "job"), dry ? "could be kept" : "stays", doc_str(doc, "node"));
 	return 0;
 }

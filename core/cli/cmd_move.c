@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define LOOK_MS 200
+#define PATIENCE_US (60 * 1000000LL) /* a daemon is started anew within that, or news come */
 
 static const char help[] =
 	"usage: smigrate move [--to NODE] [--dry-run] [--no-wait] [--json] JOB\n\n"
@@ -67,19 +68,34 @@ static bool is_over(const json_t *doc, const json_t *m)
 	       !strcmp(wf, "done");
 }
 
+/* As `smigrate show`. Where the state host is away, this node may know nothing of it once it has left. */
+static int look(const char *id, json_t **doc, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s}", "op", "show", "id", id), *reply = NULL;
+
+	if (cli_call(req, &reply, err))
+		return -1;
+	*doc = json_incref(json_object_get(reply, "data"));
+	return *doc ? 0 : smg_fail(err, SMG_EPROTO, "the daemon's answer holds no document");
+}
+
 /* Its document at the end, a new reference, or NULL with err. */
 static json_t *wait_for(struct watch *w, struct smg_err *err)
 {
+	int64_t until = smg_steady_us() + PATIENCE_US;
+
 	for (;;) {
 		SMG_AUTOJSON json_t *doc = NULL;
 		const json_t *m;
 
-		if (cli_ask(json_pack("{s:s,s:s}", "op", "show", "id", w->id), &doc, err) == 0) {
+		if (look(w->id, &doc, err) == 0) {
+			until = smg_steady_us() + PATIENCE_US;
 			m = json_array_get(json_object_get(doc, "migrations"), 0);
 			tell(w, m);
 			if (is_over(doc, m))
 				return json_incref(doc);
-		} else if (err->code != SMG_ENOENT && err->code != SMG_EAGAIN) { /* its news may be on their way */
+		} else if (smg_steady_us() > until) {
+			smg_wrap(err, "%s is under way, but how it ends is not to be known here", w->id);
 			return NULL;
 		}
 		smg_sleep_ms(LOOK_MS);
