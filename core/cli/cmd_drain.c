@@ -58,7 +58,7 @@ static void print_job(const json_t *j, bool dry)
 	if (is(j, "stays"))
 		fputs("stays: ", stdout);
 	else if (is(j, "moves"))
-		printf("moves to %s", doc_str(j, "to"));
+		printf("moves%s%s", *doc_str(j, "to") ? " to " : "", doc_str(j, "to"));
 	else if (is(j, "left"))
 		printf("has left%s%s%s", *doc_str(j, "to") ? " for " : "", doc_str(j, "to"), *doc_str(j, "why") ? ": " : "");
 	else if (dry)

@@ -58,7 +58,7 @@ static void list_jobs(struct smg_engine *e, struct drain *d, const struct smg_jo
 		v[k].job = jobs[i].id;
 		snprintf(v[k].user, sizeof(v[k].user), "%s", jobs[i].user);
 		snprintf(v[k].name, sizeof(v[k].name), "%s", jobs[i].name);
-		if (move_may(e, &jobs[i], -1, &err) < 0)
+		if (move_may(e, &jobs[i], -1, &err) < 0 && err.code != SMG_EBUSY)
 			set(e, &v[k], STAYS, err.msg);
 		k++;
 	}
@@ -115,13 +115,28 @@ static char *targets(const struct drain *d, size_t *moving)
 	for (size_t i = 0; i < d->n; i++) {
 		SMG_AUTOFREE char *was = NULL;
 
-		if (d->v[i].stage != MOVES)
+		if (d->v[i].stage != MOVES || !*d->v[i].to)
 			continue;
 		++*moving;
 		was = list;
 		list = smg_xasprintf("%s%s%s", was, *was ? "," : "", d->v[i].to);
 	}
 	return list;
+}
+
+/* It leaves without our doing: preempted, say. */
+static bool leaves_anyway(struct smg_engine *e, uint32_t job)
+{
+	struct wf *wf = wf_next_of_job(e, job, NULL);
+	bool leaves = false;
+
+	if (!wf)
+		return false;
+	pthread_mutex_lock(&wf->lock);
+	leaves = wf->saving || wf->state == SMG_WF_SAVED;
+	pthread_mutex_unlock(&wf->lock);
+	wf_drop(wf);
+	return leaves;
 }
 
 /* Where there is no place, one may become free with those that are on their way; then the last word is spoken. */
@@ -138,6 +153,12 @@ static void move_one(struct smg_engine *e, struct drain *d, struct leaver *l)
 		pthread_mutex_lock(&e->lock);
 		snprintf(l->to, sizeof(l->to), "%s", json_str(reply, "to"));
 		pthread_mutex_unlock(&e->lock);
+		l->began = smg_steady_us();
+		return set(e, l, MOVES, "");
+	}
+	if (err.code == SMG_ENOENT) /* it was here when the drain began */
+		return set(e, l, LEFT, "");
+	if (leaves_anyway(e, l->job)) {
 		l->began = smg_steady_us();
 		return set(e, l, MOVES, "");
 	}
@@ -280,6 +301,8 @@ static int foresee(struct smg_engine *e, json_t **reply, struct smg_err *err)
 		SMG_AUTOJSON json_t *plan = NULL;
 		struct smg_err why = {0};
 
+		if (jobs[i].completing)
+			continue;
 		if (move_may(e, &jobs[i], -1, &why) == 0)
 			move_answer(e, req, &plan, &why);
 		json_array_append_new(list,

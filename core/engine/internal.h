@@ -282,6 +282,8 @@ void wf_settle_unsavable(struct wf *wf);
 int stage_begin(struct wf *wf, struct leaving *l, struct smg_err *err);
 /* Brings a copy of every running service to the target; all stand still afterwards. False: it is off, and stage_back is due. */
 bool stage(struct wf *wf, struct leaving *l);
+/* Whether there is any such copy: services may have ended by themselves. */
+bool stage_any(struct wf *wf);
 /* Whether the target has those copies still: it may have been reset since. */
 bool stage_is_there(struct wf *wf, struct smg_err *err);
 /* The job is being requeued: they are the target's now, what stands here ends. info: of just before. */

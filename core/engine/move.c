@@ -74,7 +74,8 @@ static struct hand *hand_find(struct smg_engine *e, uint32_t job)
 	return h;
 }
 
-static struct hand *hand_new(struct smg_engine *e, uint32_t job, const char *cause, struct smg_err *err)
+/* dry: nobody sees it, and it is in nobody's way. */
+static struct hand *hand_new(struct smg_engine *e, uint32_t job, const char *cause, bool dry, struct smg_err *err)
 {
 	struct hand *h = smg_xcalloc(1, sizeof(*h));
 	bool taken;
@@ -83,7 +84,7 @@ static struct hand *hand_new(struct smg_engine *e, uint32_t job, const char *cau
 	snprintf(h->cause, sizeof(h->cause), "%s", cause);
 	pthread_mutex_lock(&e->lock);
 	taken = hand_find(e, job) != NULL;
-	if (!taken) {
+	if (!taken && !dry) {
 		h->next = e->hands;
 		e->hands = h;
 	}
@@ -408,10 +409,17 @@ static int requeue(struct move *m, struct smg_err *err)
 static bool all_staged(struct move *m)
 {
 	struct smg_err err = {0};
+	bool any = false;
 
 	for (size_t i = 0; i < m->list.n; i++)
 		if (!stage(m->list.v[i], &m->l))
 			return false;
+	for (size_t i = 0; i < m->list.n; i++)
+		any = any || stage_any(m->list.v[i]);
+	if (!any) { /* the job may start anywhere then, also here */
+		hand_off(m->e, m->hand, "all that ran has ended meanwhile");
+		return false;
+	}
 	for (size_t i = 0; i < m->list.n; i++)
 		if (!stage_is_there(m->list.v[i], &err)) {
 			hand_off(m->e, m->hand, "%s", err.msg);
@@ -514,8 +522,8 @@ static int check(struct move *m, const json_t *req, char *node, size_t n, struct
 int move_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	const char *cause = *json_str(req, "cause") ? json_str(req, "cause") : json_int(req, "uid") < 0 ? "operator" : "move";
-	struct hand *h = hand_new(e, (uint32_t)json_int(req, "job"), cause, err);
 	bool dry = json_is_true(json_object_get(req, "dry_run"));
+	struct hand *h = hand_new(e, (uint32_t)json_int(req, "job"), cause, dry, err);
 	char node[64];
 	struct move *m;
 	int rc;

@@ -91,6 +91,17 @@ int stage_holding(struct smg_engine *e, const json_t *req, json_t **reply, struc
 	return 0;
 }
 
+bool stage_any(struct wf *wf)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&wf->lock);
+	for (size_t i = 0; i < wf->spec->n; i++)
+		any = any || (wf->svc[i].staged && wf->svc[i].state == SMG_SVC_FROZEN);
+	pthread_mutex_unlock(&wf->lock);
+	return any;
+}
+
 bool stage_is_there(struct wf *wf, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s}", "op", "holding", "workflow", wf->id, "migration", wf->mig.id);

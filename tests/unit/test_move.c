@@ -632,6 +632,78 @@ static void source_dies_at_any_time(void **state)
 	}
 }
 
+/* Ended while it was being sent: there is nothing to move, and the job is not requeued for it. */
+static void ends_meanwhile(void **state)
+{
+	struct client *c = aimed("a", "a");
+
+	(void)state;
+	smg_fake_delay(&n1->rt, "memory", 500);
+	assert_int_equal(ask_move(0, "", false), 0);
+	SOON(acts(n1, "memory 7.w.a") == 1);
+	end_service(n1, ID ".a", 0);
+	assert_done(c, 0);
+	SOON(mig_is(ID ".1", "state", "failed"));
+	assert_int_equal(slurm_acts(w, "requeue"), 0);
+	SOON(!holds(n2));
+}
+
+/* Whatever happens in the middle: it runs on, or moves, or ends; never in two places, never back in time. */
+static void anything_at_any_time(void **state)
+{
+	enum { KILL_SOURCE, KILL_TARGET, CANCEL, PREEMPT, REQUEUE, SCANCEL, N_EVENTS };
+
+	(void)state;
+	for (int i = 0; i < 4 * N_EVENTS; i++) {
+		struct client *c;
+		struct smg_job j;
+
+		if (i) {
+			tear_down(state);
+			set_up(state);
+		}
+		c = aimed("a& b&>a", "a b");
+		smg_fake_delay(&n1->rt, "dump_pages", 120);
+		smg_fake_delay(&n1->rt, "dump_end", 120);
+		assert_int_equal(ask_move(0, "", false), 0);
+		real_sleep_ms(i / N_EVENTS * 9);
+		switch (i % N_EVENTS) {
+		case KILL_SOURCE:
+			reborn(n1);
+			break;
+		case KILL_TARGET:
+			reborn(n2);
+			break;
+		case CANCEL:
+			ask_cancel(0, "7", false);
+			break;
+		case PREEMPT:
+			preempt(n1, JOB);
+			break;
+		case REQUEUE:
+			smg_slurm_fake_change(&w->slurm, JOB, mark_requeued);
+			term(n1, JOB);
+			break;
+		case SCANCEL:
+			cancel(n1);
+			break;
+		}
+		real_sleep_ms(80);
+		j = look_job(w, JOB);
+		if (j.state == SMG_JOB_CANCELLED) {
+			end_run(n1, JOB);
+			SOON(places(w, ID ".a") + places(w, ID ".b") == 0);
+		} else if (j.state == SMG_JOB_RUNNING && !j.completing) {
+			SOON(all_run(n1, "a b"));
+			SOON(wf_is(n1->daemon->journal, ID, "running"));
+			assert_int_equal(slurm_acts(w, "requeue"), 0);
+		} else {
+			c = land(n2, "a& b&>a");
+			SOON(said(c, "run again on n2: 2 moved, 0 to be started again"));
+		}
+	}
+}
+
 /* ---- draining ---- */
 
 static const json_t *drained(uint32_t job)
@@ -804,6 +876,8 @@ int main(int argc, char **argv)
 		T(source_dies_while_it_sends),
 		T(source_dies_after_the_requeue),
 		T(source_dies_at_any_time),
+		T(ends_meanwhile),
+		T(anything_at_any_time),
 		T(drained_but_for_those_that_stay),
 		T(drain_with_nowhere_to_go),
 		T(operators_moves_are_operators),
