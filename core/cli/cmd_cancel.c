@@ -21,8 +21,8 @@ static const char help[] =
 
 int cmd_cancel(int argc, char **argv)
 {
-	static const struct option longs[] = {{"dry-run", no_argument, NULL, 'n'}, {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'}, {0}};
+	static const struct option longs[] = {
+		{"dry-run", no_argument, NULL, 'n'}, {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	SMG_AUTOJSON json_t *doc = NULL;
 	bool dry = false, json = false;
 	struct smg_err err = {0};

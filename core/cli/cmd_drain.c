@@ -141,8 +141,8 @@ static int conclude(const json_t *doc, const struct options *o)
 
 /* ---- the commands ---- */
 
-static int read_options(int argc, char **argv, const char *shorts, const struct option *longs, const char *text, struct options *o,
-	int *status)
+static int read_options(
+	int argc, char **argv, const char *shorts, const struct option *longs, const char *text, struct options *o, int *status)
 {
 	int c;
 
@@ -192,8 +192,8 @@ int cmd_drain(int argc, char **argv)
 	if (read_options(argc, argv, "r:wnjh", longs, help, &o, &status) < 0)
 		return status;
 	node = argv[optind];
-	if (cli_ask(json_pack("{s:s,s:s,s:s,s:b}", "op", "drain", "node", node, "reason", o.reason ? o.reason : "", "dry_run",
-			    o.dry),
+	if (cli_ask(json_pack(
+			    "{s:s,s:s,s:s,s:b}", "op", "drain", "node", node, "reason", o.reason ? o.reason : "", "dry_run", o.dry),
 		    &doc, &err))
 		return cli_fail(&err);
 	if (!o.json)

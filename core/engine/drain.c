@@ -144,8 +144,8 @@ static void move_one(struct smg_engine *e, struct drain *d, struct leaver *l)
 {
 	size_t moving;
 	SMG_AUTOFREE char *not_on = targets(d, &moving);
-	SMG_AUTOJSON json_t *req = json_pack("{s:I,s:i,s:s,s:s}", "job", (json_int_t)l->job, "uid", -1, "cause", "drain", "not_on",
-		not_on);
+	SMG_AUTOJSON json_t *req =
+		json_pack("{s:I,s:i,s:s,s:s}", "job", (json_int_t)l->job, "uid", -1, "cause", "drain", "not_on", not_on);
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct smg_err err = {0};
 
@@ -296,8 +296,8 @@ static int foresee(struct smg_engine *e, json_t **reply, struct smg_err *err)
 		return -1;
 	list = json_array();
 	for (size_t i = 0; i < n; i++) {
-		SMG_AUTOJSON json_t *req = json_pack(
-			"{s:I,s:i,s:s,s:b}", "job", (json_int_t)jobs[i].id, "uid", -1, "cause", "drain", "dry_run", 1);
+		SMG_AUTOJSON json_t *req =
+			json_pack("{s:I,s:i,s:s,s:b}", "job", (json_int_t)jobs[i].id, "uid", -1, "cause", "drain", "dry_run", 1);
 		SMG_AUTOJSON json_t *plan = NULL;
 		struct smg_err why = {0};
 
@@ -305,10 +305,10 @@ static int foresee(struct smg_engine *e, json_t **reply, struct smg_err *err)
 			continue;
 		if (move_may(e, &jobs[i], -1, &why) == 0)
 			move_answer(e, req, &plan, &why);
-		json_array_append_new(list,
-			json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:O?}", "job", (json_int_t)jobs[i].id, "user", jobs[i].user, "name",
-				jobs[i].name, "state", plan ? "waits" : "stays", "to", json_str(plan, "to"), "why",
-				plan ? "" : why.msg, "plans", json_object_get(plan, "plans")));
+		json_array_append_new(
+			list, json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:O?}", "job", (json_int_t)jobs[i].id, "user", jobs[i].user,
+				      "name", jobs[i].name, "state", plan ? "waits" : "stays", "to", json_str(plan, "to"), "why",
+				      plan ? "" : why.msg, "plans", json_object_get(plan, "plans")));
 	}
 	*reply = json_pack("{s:s,s:o}", "node", e->env.config.node, "jobs", list);
 	return 0;

@@ -74,11 +74,12 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
  * (asks Slurm where it could go); "obstacles": {job}: what of it would not, as `smigrate check --job` does. */
 int smg_engine_look(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 /*
- * "move": {job, to, dry_run}, "cancel": {id, dry_run}: of the caller's own job, or anybody's for root and SlurmUser, who alone may ask
- * for "drain": {node, reason, dry_run}, "drain_look": {node}, "undrain": {node, force, dry_run}. Answers when it has begun (move,
- * drain) or is done; "data" is what the commands print with --json.
+ * "move": {job, to, dry_run}, "cancel": {id, dry_run}: of the caller's own job, or anybody's for root and SlurmUser, who alone may
+ * ask for "drain": {node, reason, dry_run}, "drain_look": {node}, "undrain": {node, force, dry_run}. Answers when it has begun
+ * (move, drain) or is done; "data" is what the commands print with --json.
  */
-int smg_engine_operate(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
+int smg_engine_operate(
+	struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 int smg_engine_query(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* A smg_peer_handler; arg is the engine. */

@@ -105,8 +105,8 @@ struct hand {
 	struct hand *next; /* in the engine's list; under the engine's lock as all that changes */
 	uint32_t job;
 	char cause[16];
-	bool off;	 /* it is called off: all services go on here; `why` */
-	bool gone;	 /* the job is being requeued: there is no way back */
+	bool off;  /* it is called off: all services go on here; `why` */
+	bool gone; /* the job is being requeued: there is no way back */
 	char why[512];
 };
 

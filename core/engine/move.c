@@ -1,8 +1,8 @@
 /*
  * Moves by hand: `smigrate move`, `cancel`, and each move of a drain. On the job's own node, where all of it is known: may the
  * caller, can the job, where to; then its workflows are staged (stage.c), and Slurm is asked to requeue the job. What a site's
- * policy denies a user, a move does not give: a held job, which would not start again, is not moved, nor one to where its own list of
- * nodes does not let it, and Slurm itself names the place.
+ * policy denies a user, a move does not give: a held job, which would not start again, is not moved, nor one to where its own list
+ * of nodes does not let it, and Slurm itself names the place.
  */
 #include "engine/internal.h"
 
@@ -242,8 +242,12 @@ static int count_since(const json_t *rows, const char *workflow, int64_t since)
 	json_t *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row) if (!strcmp(json_str(row, "cause"), "move") &&
-					     !strcmp(json_str(row, "workflow"), workflow) && json_int(row, "signal_us") > since) n++;
+	json_array_foreach(rows, i, row)
+	{
+		bool same = !strcmp(json_str(row, "workflow"), workflow) && !strcmp(json_str(row, "cause"), "move");
+
+		n += same && json_int(row, "signal_us") > since;
+	}
 	return n;
 }
 
@@ -273,8 +277,8 @@ static int rate_allows(struct smg_engine *e, uint32_t job, const char *workflow,
 	if (!max)
 		return smg_fail(err, SMG_EPERM, "at this site users do not move their jobs (UserMoves=0): ask an operator");
 	if (moves_of_late(e, job, workflow) >= max)
-		return smg_fail(err, SMG_EPERM, "job %u has been moved %d times within an hour, as often as this site allows (UserMoves)",
-			job, max);
+		return smg_fail(err, SMG_EPERM,
+			"job %u has been moved %d times within an hour, as often as this site allows (UserMoves)", job, max);
 	return 0;
 }
 
@@ -460,12 +464,8 @@ static void *move_main(void *arg)
 
 static int begin(struct move *m, const char *node, struct smg_err *err)
 {
-	m->l = (struct leaving){.e = m->e,
-		.info = &m->job,
-		.hand = m->hand,
-		.many = m->list.n > 1,
-		.asked = true,
-		.heard_us = smg_now_us()};
+	m->l = (struct leaving){
+		.e = m->e, .info = &m->job, .hand = m->hand, .many = m->list.n > 1, .asked = true, .heard_us = smg_now_us()};
 	snprintf(m->l.node, sizeof(m->l.node), "%s", node);
 	for (; m->begun < m->list.n; m->begun++)
 		if (stage_begin(m->list.v[m->begun], &m->l, err) < 0) {
@@ -500,8 +500,8 @@ static int plans(const struct move *m, const char *node, json_t **reply, struct 
 		}
 		json_array_append_new(list, plan);
 	}
-	*reply = json_pack("{s:I,s:s,s:s,s:o}", "job", (json_int_t)m->hand->job, "from", m->e->env.config.node, "to", node, "plans",
-		list);
+	*reply = json_pack(
+		"{s:I,s:s,s:s,s:o}", "job", (json_int_t)m->hand->job, "from", m->e->env.config.node, "to", node, "plans", list);
 	return 0;
 }
 
@@ -633,7 +633,8 @@ int move_cancel(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 
 	list_free(&l);
 	if (!mine)
-		return smg_fail(err, SMG_ENOENT, "no workflow of job %u runs on %s, or it is another user's", job, e->env.config.node);
+		return smg_fail(
+			err, SMG_ENOENT, "no workflow of job %u runs on %s, or it is another user's", job, e->env.config.node);
 	if (!present(e, job, json_str(req, "id"), migrations))
 		return smg_fail(err, SMG_EBUSY, "%s is not under way", json_str(req, "id"));
 	switch (call_off(e, job, uid, dry)) {

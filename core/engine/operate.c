@@ -35,7 +35,8 @@ static int for_job(struct smg_engine *e, int64_t uid, const json_t *req, json_t 
 	char node[64];
 
 	if (!job)
-		return smg_fail(err, SMG_EINVAL, "'%s' is no job, workflow (JOB.NAME) or migration (JOB.NAME.K)", json_str(req, "id"));
+		return smg_fail(
+			err, SMG_EINVAL, "'%s' is no job, workflow (JOB.NAME) or migration (JOB.NAME.K)", json_str(req, "id"));
 	if (ask_node_of_job(e, job, uid, node, sizeof(node), err) < 0 || ask_node(e, node, ask, PEER_MS, &data, err) < 0)
 		return -1;
 	return data_reply(data, reply);
@@ -90,8 +91,8 @@ static int undrain(struct smg_engine *e, const json_t *req, json_t **reply, stru
 	if (!now.drain)
 		return smg_fail(err, SMG_EINVAL, "%s is not drained", node);
 	if (strncmp(now.reason, REASON, strlen(REASON)) != 0 && !json_is_true(json_object_get(req, "force")))
-		return smg_fail(err, SMG_EPERM, "%s was not drained by smigrate but for '%s'%s%s: --force resumes it all the same", node,
-			now.reason, *now.reason_user ? ", by " : "", now.reason_user);
+		return smg_fail(err, SMG_EPERM, "%s was not drained by smigrate but for '%s'%s%s: --force resumes it all the same",
+			node, now.reason, *now.reason_user ? ", by " : "", now.reason_user);
 	if (!dry && ask_drain(e, node, "stop", &there, &away) < 0)
 		smg_warn("%s: %s", node, away.msg); /* it moves nothing then */
 	if (!dry && sl->ops->node_resume(sl->ctx, node, err) < 0)
@@ -99,7 +100,8 @@ static int undrain(struct smg_engine *e, const json_t *req, json_t **reply, stru
 	return data_reply(json_pack("{s:s,s:s,s:b}", "node", node, "reason", now.reason, "resumed", !dry), reply);
 }
 
-int smg_engine_operate(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err)
+int smg_engine_operate(
+	struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	const char *op = json_str(req, "op"), *node = json_str(req, "node");
 	int64_t uid = ask_as(e, caller);

@@ -1,8 +1,8 @@
 /*
- * One workflow of a job that moves by hand. Nobody takes its node away, so nothing is given up before it is certain: each service is
- * streamed to the target and then stands still here, the container being the service and the copy there nothing but a copy, until
- * all are there and Slurm has been asked to requeue the job. Then they end here, all in one transaction. Until that moment the way
- * back is to let them run on, which can hardly fail: nothing has to be fetched or restored.
+ * One workflow of a job that moves by hand. Nobody takes its node away, so nothing is given up before it is certain: each service
+ * is streamed to the target and then stands still here, the container being the service and the copy there nothing but a copy,
+ * until all are there and Slurm has been asked to requeue the job. Then they end here, all in one transaction. Until that moment
+ * the way back is to let them run on, which can hardly fail: nothing has to be fetched or restored.
  */
 #include "engine/internal.h"
 
@@ -21,8 +21,8 @@ int stage_begin(struct wf *wf, struct leaving *l, struct smg_err *err)
 	for (size_t i = 0; i < wf->spec->n; i++)
 		runs = runs || wf->svc[i].state == SMG_SVC_RUNNING;
 	if (wf->state != SMG_WF_RUNNING || wf->stopping)
-		rc = smg_fail(err, SMG_EBUSY, "workflow %s is %s", wf->id,
-			wf->stopping ? "being stopped" : smg_wf_state_name(wf->state));
+		rc = smg_fail(
+			err, SMG_EBUSY, "workflow %s is %s", wf->id, wf->stopping ? "being stopped" : smg_wf_state_name(wf->state));
 	else if (!runs)
 		rc = smg_fail(err, SMG_EBUSY, "none of the services of workflow %s runs just now: try again in a moment", wf->id);
 	else

@@ -297,8 +297,7 @@ static int find_node(const struct fake *f, const char *node, struct smg_err *err
 
 static bool is_on(const struct smg_job *j, const char *node)
 {
-	return !strcmp(j->batch_host, node) &&
-	       (j->state == SMG_JOB_RUNNING || j->state == SMG_JOB_SUSPENDED || j->completing);
+	return !strcmp(j->batch_host, node) && (j->state == SMG_JOB_RUNNING || j->state == SMG_JOB_SUSPENDED || j->completing);
 }
 
 static int fake_node(void *ctx, const char *node, struct smg_node *out, struct smg_err *err)

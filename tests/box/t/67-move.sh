@@ -79,7 +79,7 @@ large() { # MB TICKS
 		printf '    command: [/usr/bin/python3, /here/large.py, large, "%s"]\n' "$2"
 	} | in_wf tee workflow.yaml >/dev/null
 }
-sends() { [[ $(status_json "$1" | jq '[.workflows[0].services[].progress.done // 0] | max') -gt 4000000 ]]; } # JOB
+sends() { [[ $(status_json "$1" | jq '[.workflows[0].services[].progress.done // 0] | max') -gt 1000000 ]]; } # JOB
 # Moves it by hand, and returns when its memory flows.
 begin_move() { # JOB
 	move user1 --no-wait "$1"
@@ -130,6 +130,26 @@ test_cancel_goes_back() {
 	assert_exact one 90
 	assert_exact large 90
 	assert_nothing_left "$job"
+}
+
+# Connections within the workflow live through a move that is called off, and through one that is not.
+test_connections_go_back_too() {
+	local job from
+	trap 'box link n1 off' EXIT
+	example channel
+	job=$(in_example channel env NUMBERS=10000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
+	retry 60 step_said channel "$job" 'all are there' || fail "$(in_example channel cat "channel-$job.out")"
+	from=$(node_of "$job")
+	box link "$from" 20mbit
+	begin_move "$job"
+	box_as user1 ctl smigrate cancel "$job"
+	assert_contains "$(last_error "$job")" 'called off'
+	box link "$from" off
+	move user1 "$job"
+	[[ $(node_of "$job") != "$from" ]] || fail "it is still on $from"
+	in_example channel touch stop
+	wait_done "$job" 60
+	in_example channel ./check "channel-$job.out"
 }
 
 node_state() { box_exec ctl scontrol show node "$1" | sed -n "s/.* State=\([^ ]*\).*/\1/p;s/^ *Reason=\(.*\) \[.*/\1/p" | paste -sd ' '; }
