@@ -301,15 +301,18 @@ int stage_holding(struct smg_engine *e, const json_t *req, json_t **reply, struc
 /* Calls it off; false, with nothing done: there is no way back any more. The first reason counts. */
 bool hand_off(struct smg_engine *e, struct hand *h, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool hand_is_off(struct smg_engine *e, const struct hand *h);
-/* "move": {job, uid, to, cause, not_on, dry_run} -> {job, from, to, moves: [{workflow, migration}]}, or with dry_run `plans`. Its
- * answer comes when the services are about to be frozen. */
+/* "move": {job, uid, to, cause, not_on, dry_run} -> {job, from, to, moves: [{workflow, migration}]}, or with dry_run `plans`. to
+ * "": to wherever Slurm says; cause "": as uid says (-1: "operator", else "move"); not_on: nodes that it shall not be. Its answer
+ * comes when the services are about to be frozen. */
 int move_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
-/* Whether the job could be moved at all, Slurm not asked where to. asked: by its owner, or "drain", "operator". */
+/* Whether the job could be moved at all, Slurm not asked where to. uid -1: for an operator. SMG_EBUSY: not just now. */
 int move_may(struct smg_engine *e, const struct smg_job *job, int64_t uid, struct smg_err *err);
 /* "cancel": {job, uid, id, dry_run} -> {job, migrations: [ID]} */
 int move_cancel(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* ---- drain.c: this node is emptied ---- */
+/* "drain": {what: "begin", "look", "stop"} -> {node, drained, busy, reason, running, stay, jobs: [{job, user, name, state, to,
+ * why}]}; "foresee" -> {node, jobs}. Slurm's part is operate.c's. */
 int drain_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 void drain_close(struct smg_engine *e);
 

@@ -12,6 +12,13 @@
 
 #define PEER_MS 5000
 
+static const char *asked_by(const struct hand *h)
+{
+	return !strcmp(h->cause, "drain")      ? "this node is being drained"
+	       : !strcmp(h->cause, "operator") ? "an operator has asked for it"
+					       : "you have asked for it";
+}
+
 int stage_begin(struct wf *wf, struct leaving *l, struct smg_err *err)
 {
 	bool runs = false;
@@ -30,7 +37,7 @@ int stage_begin(struct wf *wf, struct leaving *l, struct smg_err *err)
 	if (rc == 0) {
 		snprintf(wf->mig.to, sizeof(wf->mig.to), "%s", l->node); /* to release it, where this daemon dies */
 		wf_put_migration(wf);
-		wf_say(wf, NULL, SMG_INFO, "moving to %s (%s)", l->node, l->hand->cause);
+		wf_say(wf, NULL, SMG_INFO, "moving to %s: %s", l->node, asked_by(l->hand));
 	}
 	pthread_mutex_unlock(&wf->lock);
 	return rc;

@@ -12,7 +12,7 @@ minutes() { awk -F '[-:]' '{ print NF == 4 ? ($1 * 24 + $2) * 60 + $3 : $1 * 60 
 test_move() {
 	local job after from to out
 	prepare
-	counters 50 one two
+	counters 40 one two
 	job=$(submit --time=10)
 	after=$(submit_as user1 -d "afterok:$job" -o /dev/null --wrap true)
 	wait_ticks two 3 20
@@ -43,8 +43,8 @@ test_move() {
 	assert_eq "$(jq -r '.migrations[0] | [.cause, .state, .from_node, .to_node] | join(" ")' <<<"$out")" "operator done $to n4"
 	job_is "$after" PENDING || fail "the dependant is $(job_state "$after")"
 	wait_done "$job" 40
-	assert_exact one 50
-	assert_exact two 50
+	assert_exact one 40
+	assert_exact two 40
 	wait_done "$after" 20
 	assert_nothing_left "$job"
 }
@@ -95,7 +95,7 @@ test_cancel_goes_back() {
 	local job from to now
 	trap 'box link n1 off; put_back' EXIT
 	prepare
-	large 120 90
+	large 120 75
 	job=$(submit)
 	wait_ticks large 3 20
 	from=$(node_of "$job")
@@ -127,8 +127,8 @@ test_cancel_goes_back() {
 		'failed failed failed done'
 	[[ $(node_of "$job") != "$from" ]] || fail "it is still on $from"
 	wait_done "$job" 60
-	assert_exact one 90
-	assert_exact large 90
+	assert_exact one 75
+	assert_exact large 75
 	assert_nothing_left "$job"
 }
 
