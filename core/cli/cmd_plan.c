@@ -46,7 +46,7 @@ static void print_services(const json_t *doc)
 	table_print(&t, 2, stdout);
 }
 
-static int print(const json_t *doc)
+int plan_print(const json_t *doc)
 {
 	const char *to = doc_str(doc, "to");
 
@@ -89,5 +89,5 @@ int cmd_plan(int argc, char **argv)
 	if (cli_number(argv[optind], "job", UINT32_MAX, &job, &err) ||
 		cli_ask(json_pack("{s:s, s:I}", "op", "plan", "job", (json_int_t)job), &doc, &err))
 		return cli_fail(&err);
-	return json ? cli_print_json(doc) : print(doc);
+	return json ? cli_print_json(doc) : plan_print(doc);
 }

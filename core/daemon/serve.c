@@ -77,6 +77,9 @@ static int answer(struct server *s, const struct smg_caller *caller, const json_
 		return smg_engine_doctor(s->engine, reply);
 	if (!strcmp(op, "plan") || !strcmp(op, "obstacles"))
 		return smg_engine_look(s->engine, caller, req, reply, err);
+	if (!strcmp(op, "move") || !strcmp(op, "cancel") || !strcmp(op, "drain") || !strcmp(op, "drain_look") ||
+		!strcmp(op, "undrain"))
+		return smg_engine_operate(s->engine, caller, req, reply, err);
 	for (size_t i = 0; i < sizeof(root_ops) / sizeof(root_ops[0]); i++) {
 		if (strcmp(op, root_ops[i].op))
 			continue;

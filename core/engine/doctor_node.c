@@ -117,7 +117,8 @@ void doctor_plugin(json_t *list, const char *plugstack)
 			path);
 	else
 		doctor_say(list, DOCTOR_ERROR, "plugin",
-			"slurmd runs without " PLUGIN ", and %s does not name it: add `include /etc/slurm/plugstack.conf.d/*`, then "
+			"slurmd runs without " PLUGIN
+			", and %s does not name it: add `include /etc/slurm/plugstack.conf.d/*`, then "
 			"restart slurmd",
 			path);
 }
@@ -145,8 +146,7 @@ void doctor_disk(json_t *list, const struct smg_config *config)
 	double free_gb;
 
 	if (statfs(dir, &fs) < 0)
-		return doctor_say(
-			list, DOCTOR_ERROR, "statedir", "StateDir %s cannot be looked at (%s)", dir, strerror(errno));
+		return doctor_say(list, DOCTOR_ERROR, "statedir", "StateDir %s cannot be looked at (%s)", dir, strerror(errno));
 	name = fs_name((long)fs.f_type);
 	free_gb = (double)fs.f_bavail * (double)fs.f_bsize / 1e9;
 	if (!strcmp(name, "overlayfs"))

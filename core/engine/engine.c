@@ -132,6 +132,7 @@ void smg_engine_close(struct smg_engine *e)
 		free(m->record);
 		free(m);
 	}
+	drain_close(e);
 	hold_close(e);
 	smg_pace_free(e->pace);
 	pthread_mutex_destroy(&e->hold_lock);
@@ -186,6 +187,14 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 		return progress_answer(e, req, reply, err);
 	if (!strcmp(op, "rates"))
 		return *reply = rates_answer(e), 0;
+	if (!strcmp(op, "move"))
+		return move_answer(e, req, reply, err);
+	if (!strcmp(op, "cancel"))
+		return move_cancel(e, req, reply, err);
+	if (!strcmp(op, "drain"))
+		return drain_answer(e, req, reply, err);
+	if (!strcmp(op, "holding"))
+		return stage_holding(e, req, reply, err);
 	if (!strcmp(op, "unpack"))
 		return hold_unpack(e, req, reply, err);
 	if (!strcmp(op, "stream"))

@@ -28,7 +28,7 @@ struct smg_engine_env {
 				   is sent */
 	/* The programs that containers need, in words; -1 with what is missing (smg_runtime_report). NULL: not looked at. */
 	int (*programs)(char *text, size_t n, struct smg_err *err);
-	const char *jobs_dir;	/* where the markers of protected jobs lie (SMG_JOBS_DIR) */
+	const char *jobs_dir; /* where the markers of protected jobs lie (SMG_JOBS_DIR) */
 };
 
 /* Borrows the handles for its lifetime, which is the process's but in tests. */
@@ -78,6 +78,13 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 /* Of the job's own node, wherever that is: "plan": {job}: how its workflow would move now, data as `smigrate plan --json` prints it
  * (asks Slurm where it could go); "obstacles": {job}: what of it would not, as `smigrate check --job` does. */
 int smg_engine_look(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
+/*
+ * "move": {job, to, dry_run}, "cancel": {id, dry_run}: of the caller's own job, or anybody's for root and SlurmUser, who alone may
+ * ask for "drain": {node, reason, dry_run}, "drain_look": {node}, "undrain": {node, force, dry_run}. Answers when it has begun
+ * (move, drain) or is done; "data" is what the commands print with --json.
+ */
+int smg_engine_operate(
+	struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 int smg_engine_query(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* A smg_peer_handler; arg is the engine. */

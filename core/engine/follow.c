@@ -295,7 +295,7 @@ static bool script_is_ours(struct smg_engine *e, uint32_t job)
 	return yes;
 }
 
-static void tell_clients(struct smg_engine *e, uint32_t job, bool now)
+void tell_clients(struct smg_engine *e, uint32_t job, bool now)
 {
 	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
 		pthread_mutex_lock(&wf->lock);
@@ -434,20 +434,5 @@ void job_leaves(struct smg_engine *e, const struct smg_job *info, const struct v
 		job_reclaim(e, info);
 	if (!l.requeue) /* Slurm is ending the script already, and looks ever more seldom whether it is gone */
 		tell_clients(e, info->id, true);
-	leave(&l);
-}
-
-void job_moves(struct smg_engine *e, const struct smg_job *info, const char *cause, const char *node, int64_t heard_us)
-{
-	struct leaving l = {.e = e,
-		.info = info,
-		.cause = cause,
-		.requeue = true,
-		.many = has_many(e, info->id),
-		.asked = true,
-		.heard_us = heard_us};
-
-	snprintf(l.node, sizeof(l.node), "%s", node);
-	mark_see(e, info);
 	leave(&l);
 }

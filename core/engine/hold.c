@@ -699,6 +699,22 @@ bool hold_release(struct smg_engine *e, const char *workflow, const char *migrat
 	return ours;
 }
 
+json_t *hold_complete(struct smg_engine *e, const char *workflow, const char *migration)
+{
+	struct hold *h = hold_get(e, workflow);
+	json_t *names = json_array();
+
+	if (!h)
+		return names;
+	pthread_mutex_lock(&e->hold_lock);
+	for (size_t i = 0; i < h->n && !h->dropped && !strcmp(h->migration, migration); i++)
+		if (h->services[i].complete)
+			json_array_append_new(names, json_string(h->services[i].name));
+	pthread_mutex_unlock(&e->hold_lock);
+	hold_put(e, h);
+	return names;
+}
+
 /* For a job that landed on a third node. */
 bool hold_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest)
 {

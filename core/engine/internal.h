@@ -37,6 +37,8 @@ struct svc {
 	bool stop_sent, kill_sent;
 	bool ended_early; /* the container ended while a worker had it: taken up when the worker is done */
 	bool kept;	  /* FAILED, its images lie where its message says */
+	bool staged;	  /* FROZEN, in a move by hand: the target has a complete copy, and this is still the service */
+	int wire_fd;	  /* what it is streamed through, for whoever calls the move off; -1: nothing */
 	bool unsavable;	  /* the save failed: it runs on here until the job is gone, then x-migrate.fallback decides */
 	int ended_status;
 	char *id, *dir; /* container id; its folder under StateDir */
@@ -101,6 +103,17 @@ struct client {
 	bool replaced; /* another connection took over */
 };
 
+/* A move that somebody has asked for. Of it nothing is final until Slurm has been asked to requeue the job. */
+struct hand {
+	struct hand *next; /* in the engine's list; under the engine's lock as all that changes */
+	uint32_t job;
+	char cause[16];
+	bool suspended; /* nobody asked for it: its job is suspended here, and could run there */
+	bool off;	/* it is called off: all services go on here; `why` */
+	bool gone;	/* the job is being requeued: there is no way back */
+	char why[512];
+};
+
 struct wf {
 	struct smg_engine *e;
 	struct wf *next;
@@ -123,6 +136,7 @@ struct wf {
 	bool suspended;		      /* its job is: Slurm's word */
 	bool at_standstill;	      /* a worker freezes or thaws its services just now */
 	bool keep;		      /* what is saved is kept though the job has ended: it was not allowed to go on */
+	struct hand *hand;	      /* it is being saved, and moves by hand */
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
 	char stop_why[256];
 	int workers, fetching;
@@ -148,17 +162,17 @@ struct wf {
 struct job_mark {
 	struct job_mark *next;
 	uint32_t job;
-	bool ran;	   /* `smigrate run` came */
-	bool judging;	   /* a thread is finding out what a signal meant, */
-	bool again;	   /* and there has been another one since */
-	bool suspended;	   /* as far as is known: a requeue now leaves it held */
-	bool waits_away;   /* suspended: a thread looks for a node where it could go on */
-	bool given;	   /* its requeue has been asked for, in this run */
-	bool epilog;	   /* the epilog of this run has been answered */
-	time_t ended;	   /* the second in which slurmd began the epilog, or earlier */
-	bool seen;	   /* priority is known: */
-	uint32_t priority; /* of this run; 0: somebody held the job as it ran */
-	bool followed;	   /* a thread waits for it to be PENDING */
+	bool ran;		/* `smigrate run` came */
+	bool judging;		/* a thread is finding out what a signal meant, */
+	bool again;		/* and there has been another one since */
+	bool suspended;		/* as far as is known: a requeue now leaves it held */
+	bool waits_away;	/* suspended: a thread looks for a node where it could go on */
+	bool given;		/* its requeue has been asked for, in this run */
+	bool epilog;		/* the epilog of this run has been answered */
+	time_t ended;		/* the second in which slurmd began the epilog, or earlier */
+	bool seen;		/* priority is known: */
+	uint32_t priority;	/* of this run; 0: somebody held the job as it ran */
+	bool followed;		/* a thread waits for it to be PENDING */
 	struct smg_job *record; /* what slurmctld said as the batch step began, or NULL, */
 	int64_t record_at;	/* at this time, steady clock */
 };
@@ -178,6 +192,8 @@ struct smg_engine {
 	bool closing;
 	struct wf *workflows;
 	struct job_mark *marks;
+	struct hand *hands;
+	struct drain *drain; /* of this node; NULL: none has been asked for */
 	pthread_mutex_t outbox_lock;
 	pthread_cond_t outbox_ready;
 	int64_t outbox_kick;
@@ -188,7 +204,7 @@ struct smg_engine {
 	pthread_mutex_t rates_lock;
 	struct smg_pace *pace; /* MaxRate; NULL: none */
 	pthread_mutex_t doctor_lock;
-	json_t *doctor; /* under it: what the last look found, */
+	json_t *doctor;	   /* under it: what the last look found, */
 	int64_t doctor_at; /* and when, steady clock */
 };
 
@@ -257,6 +273,7 @@ bool restart_keeps_layer(const struct svc *s);
 struct leaving {
 	struct smg_engine *e;
 	const struct smg_job *info; /* NULL: not known */
+	struct hand *hand;	    /* NULL: Slurm takes the node */
 	bool many;		    /* workflows */
 	const char *cause;	    /* of the migration */
 	bool requeue;		    /* it is in its grace or suspended, and we hand it back to Slurm */
@@ -267,10 +284,58 @@ struct leaving {
 };
 /* Saves every running service; returns when all are saved or have failed to. Without the lock; one saver at a time (SMG_EBUSY). */
 int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err);
+/* The parts of it, under the lock. save_begin: it is being saved from here on; or SMG_EBUSY. */
+int save_begin(struct wf *wf, struct leaving *l, struct smg_err *err);
+/* Freezes and saves; lets go of the lock meanwhile. Where it moves by hand, it may be off afterwards. */
+void save_services(struct wf *wf, struct leaving *l);
+/* Saved are the services that are; the job may go. */
+void save_over(struct wf *wf);
 /* The worker that dumps service i to this node's disk. */
 void save_to_disk(struct wf *wf, size_t i);
 /* Services that could not be saved end here: killed, and to be started again or failed. Without the lock. */
 void wf_settle_unsavable(struct wf *wf);
+
+/* ---- stage.c: one workflow of a job that moves by hand ---- */
+/* It is being saved from here on, unless something else is being done with it (SMG_EBUSY). Without the lock, as all of these. */
+int stage_begin(struct wf *wf, struct leaving *l, struct smg_err *err);
+/* Brings a copy of every running service to the target; all stand still afterwards. False: it is off, and stage_back is due. */
+bool stage(struct wf *wf, struct leaving *l);
+/* Whether there is any such copy: services may have ended by themselves. */
+bool stage_any(struct wf *wf);
+/* Whether the target has those copies still: it may have been reset since. */
+bool stage_is_there(struct wf *wf, struct smg_err *err);
+/* The job is being requeued: they are the target's now, what stands here ends. info: of just before. */
+void stage_commit(struct wf *wf, const struct smg_job *info);
+/* They go on here as if nothing had been, and the migration ends as failed. */
+void stage_back(struct wf *wf, const char *why);
+/* Under the lock. The worker of service i has streamed it (rc 0), or could not. */
+void stage_streamed(struct wf *wf, size_t i, int rc, int64_t bytes, const struct smg_err *err);
+/* Under the lock. It moves by hand and that is off; what still streams is cut. Also a stop calls it off. */
+bool stage_off(struct wf *wf);
+/* "holding": {workflow, migration}: the services of which this node has a complete copy for it. */
+int stage_holding(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
+/* ---- move.c: moves by hand ---- */
+/* Calls it off; false, with nothing done: there is no way back any more. The first reason counts. */
+bool hand_off(struct smg_engine *e, struct hand *h, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool hand_is_off(struct smg_engine *e, const struct hand *h);
+/* "move": {job, uid, to, cause, not_on, dry_run} -> {job, from, to, moves: [{workflow, migration}]}, or with dry_run `plans`. to
+ * "": to wherever Slurm says; cause "": as uid says (-1: "operator", else "move"); not_on: nodes that it shall not be. Its answer
+ * comes when the services are about to be frozen. */
+int move_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+/* As by hand, of a suspended job that could start on the node at once: to its end. False: it went back, and stands still as before.
+ */
+bool move_suspended(struct smg_engine *e, const struct smg_job *job, const char *node, int64_t heard_us, struct smg_err *err);
+/* Whether the job could be moved at all, Slurm not asked where to. uid -1: for an operator. SMG_EBUSY: not just now. */
+int move_may(struct smg_engine *e, const struct smg_job *job, int64_t uid, struct smg_err *err);
+/* "cancel": {job, uid, id, dry_run} -> {job, migrations: [ID]} */
+int move_cancel(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
+/* ---- drain.c: this node is emptied ---- */
+/* "drain": {what: "begin", "look", "stop"} -> {node, drained, busy, reason, running, stay, jobs: [{job, user, name, state, to,
+ * why}]}; "foresee" -> {node, jobs}. Slurm's part is operate.c's. */
+int drain_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+void drain_close(struct smg_engine *e);
 
 /* ---- network.c: the workflow's own network, and what it holds together ---- */
 bool net_member(const struct wf *wf, size_t i);
@@ -294,6 +359,8 @@ void net_leave(struct wf *wf);
 /* ---- follow.c ---- */
 /* The services are as good as safe: the job's script is ended, or the job requeued. Once. */
 void give_job_back(struct leaving *l);
+/* To each `smigrate run` of the job: Slurm has been asked to end the script; now: is just doing so. */
+void tell_clients(struct smg_engine *e, uint32_t job, bool now);
 /* Sees to the time limit: takes over what an admin changed; leaving: adds this run's time to what is used. Under the lock. */
 void wf_account(struct wf *wf, const struct smg_job *job, bool leaving);
 /* A thread that has the job start at once when it is PENDING; one at a time for a job. */
@@ -301,8 +368,6 @@ void job_follow(struct smg_engine *e, const struct smg_job *info);
 /* Saves all of the job's workflows, hands the job back to Slurm (where the verdict says that it is ours to do) and has it start at
  * once. */
 void job_leaves(struct smg_engine *e, const struct smg_job *info, const struct verdict *v, int64_t heard_us);
-/* Nobody takes the node, but the job goes to another one. */
-void job_moves(struct smg_engine *e, const struct smg_job *info, const char *cause, const char *node, int64_t heard_us);
 /* Slurm preempted the job and means to cancel it; its epilog is not over: has it requeued, once. False: that was refused, and all
  * that could be saved is kept. */
 bool job_reclaim(struct smg_engine *e, const struct smg_job *info);
@@ -332,11 +397,21 @@ json_t *rates_answer(struct smg_engine *e);
 void target_rates(struct target *t, const json_t *reply);
 /* "obstacles": {job, uid}: what `smigrate check --job` prints. */
 int obstacles_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+/* How it would move now, as `smigrate plan --json` prints it; to NULL: wherever it may go. Without the lock; NULL with err. */
+json_t *plan_json(struct wf *wf, const char *to, struct smg_err *err);
 /* "plan": {job, uid} and "progress": {workflow}. */
 int plan_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 /* Adds to the document of "status". */
 void progress_add(struct smg_engine *e, json_t *status);
 int progress_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
+/* ---- ask.c ---- */
+/* Where the job's workflow is; uid -1: whoever's it is. SMG_ENOENT: none is known, or it is another's. */
+int ask_node_of_job(struct smg_engine *e, uint32_t job, int64_t uid, char *node, size_t n, struct smg_err *err);
+/* A peer's question to the node, which may be this one. */
+int ask_node(struct smg_engine *e, const char *node, const json_t *req, int timeout_ms, json_t **data, struct smg_err *err);
+/* Whose jobs the caller may act on: -1: everybody's (root, SlurmUser), else his own uid. Asks Slurm. */
+int64_t ask_as(struct smg_engine *e, const struct smg_caller *caller);
 
 /* ---- stream.c ---- */
 /* Counts the memory of each service that could be saved (svc.memory); returns the sum. Without the lock. */
@@ -385,6 +460,8 @@ bool hold_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 void hold_rest(struct smg_engine *e, const char *workflow);
 /* What is held for that migration is dropped, unless its job has landed here. False: nothing was. */
 bool hold_release(struct smg_engine *e, const char *workflow, const char *migration);
+/* The services (array of names) of which a complete copy waits here for that migration. */
+json_t *hold_complete(struct smg_engine *e, const char *workflow, const char *migration);
 /* What opens the connection number `attempt` for the service. */
 void hold_token(char out[65], const unsigned char *key, const char *migration, const char *service, int64_t attempt);
 /* The job is here: what is held of the service becomes its folder `dir`. False: nothing complete is held. */

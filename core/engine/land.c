@@ -598,7 +598,7 @@ static void learn_landing(struct wf *wf)
 void land_done(struct wf *wf)
 {
 	struct migration *m = &wf->mig;
-	bool failed = false;
+	bool failed = false, cut_short = !strcmp(m->state, "failed"); /* a save that a daemon before us did not finish */
 
 	if (!m->id[0]) { /* a save that a former daemon had not even written down as one */
 		wf_move(wf, SMG_WF_RUNNING);
@@ -608,11 +608,11 @@ void land_done(struct wf *wf)
 		failed |= wf->svc[i].kept; /* one that failed for another reason is none of the migration's */
 	m->done_us = smg_now_us();
 	learn_landing(wf);
-	snprintf(m->state, sizeof(m->state), "%s", failed ? "failed" : "done");
+	snprintf(m->state, sizeof(m->state), "%s", failed || cut_short ? "failed" : "done");
 	wf_put_migration(wf);
 	wf_move(wf, SMG_WF_RUNNING);
 	wf_say(wf, NULL, SMG_INFO, "all services run again on %s: %lld moved, %lld to be started again, %.2f s after the signal",
-		m->to, (long long)m->moved, (long long)m->restarted, (double)(m->done_us - m->signal_us) / 1e6);
+		wf->e->env.config.node, (long long)m->moved, (long long)m->restarted, (double)(m->done_us - m->signal_us) / 1e6);
 	if (!failed)
 		wf_worker(wf, release_worker, IF_IT_RUNS);
 }

@@ -232,8 +232,8 @@ static json_t *route_json(const struct wf *wf, const struct route *r)
 	return list;
 }
 
-/* Where the job could go now, and what that node knows of itself. Without the lock. */
-static void foresee_target(struct wf *wf, struct target *t, struct smg_err *why)
+/* Where the job could go now (to: there and nowhere else), and what that node knows of itself. Without the lock. */
+static void foresee_target(struct wf *wf, const char *to, struct target *t, struct smg_err *why)
 {
 	struct smg_slurm *sl = &wf->e->env.slurm;
 	struct smg_peer *p = &wf->e->env.peer;
@@ -245,7 +245,7 @@ static void foresee_target(struct wf *wf, struct target *t, struct smg_err *why)
 	memset(t, 0, sizeof(*t));
 	if (sl->ops->job(sl->ctx, wf->job, &job, NULL) == 0)
 		pointer_parse(job.admin_comment, &own);
-	where.req_nodes = pointer_own_nodes(&own);
+	where.req_nodes = to ? to : pointer_own_nodes(&own);
 	if (sl->ops->could_start(sl->ctx, wf->job, &where, t->node, sizeof(t->node), why) < 0 ||
 		p->ops->call(p->ctx, t->node, req, PEER_MS, &reply, why) < 0)
 		return;
@@ -253,14 +253,14 @@ static void foresee_target(struct wf *wf, struct target *t, struct smg_err *why)
 	t->ready = true;
 }
 
-static json_t *plan_json(struct wf *wf, struct smg_err *err)
+json_t *plan_json(struct wf *wf, const char *to, struct smg_err *err)
 {
 	struct smg_err why = {0};
 	struct target t;
 	struct route r;
 	json_t *out;
 
-	foresee_target(wf, &t, &why);
+	foresee_target(wf, to, &t, &why);
 	stream_measure(wf);
 	pthread_mutex_lock(&wf->lock);
 	if (wf->saving || wf->state != SMG_WF_RUNNING || plan_make(wf, &t, 0, &r, err) < 0) {
@@ -315,7 +315,7 @@ int plan_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 
 	if (!wf)
 		return -1;
-	*reply = plan_json(wf, err);
+	*reply = plan_json(wf, NULL, err);
 	wf_drop(wf);
 	return *reply ? 0 : -1;
 }
@@ -352,34 +352,16 @@ int obstacles_answer(struct smg_engine *e, const json_t *req, json_t **reply, st
 	return 0;
 }
 
-/* Where the job's workflow is, as the state host knows it. */
-static int node_of_job(struct smg_engine *e, uint32_t job, int64_t uid, char *node, size_t n, struct smg_err *err)
-{
-	SMG_AUTOJSON json_t *ask = json_pack(
-		"{s:s,s:{s:s,s:I},s:I}", "op", "query", "ask", "op", "status", "job", (json_int_t)job, "uid", (json_int_t)uid);
-	SMG_AUTOJSON json_t *reply = NULL;
-	const json_t *list;
-
-	if (report_ask(e, ask, &reply, err) < 0)
-		return -1;
-	list = json_object_get(json_object_get(reply, "data"), "workflows");
-	snprintf(node, n, "%s", json_str(json_array_get(list, 0), "node"));
-	return node[0] ? 0 : smg_fail(err, SMG_ENOENT, "no workflow of job %u is known, or it is another user's", job);
-}
-
 int smg_engine_look(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err)
 {
+	uint32_t job = (uint32_t)json_int(req, "job");
 	int64_t uid = caller->uid == 0 ? -1 : (int64_t)caller->uid;
-	SMG_AUTOJSON json_t *ask = json_pack("{s:s,s:I,s:I}", "op", json_str(req, "op"), "job", (json_int_t)json_int(req, "job"),
-				    "uid", (json_int_t)uid),
+	SMG_AUTOJSON json_t *ask = json_pack(
+				    "{s:s,s:I,s:I}", "op", json_str(req, "op"), "job", (json_int_t)job, "uid", (json_int_t)uid),
 			    *data = NULL;
-	struct smg_peer *p = &e->env.peer;
 	char node[64];
 
-	if (node_of_job(e, (uint32_t)json_int(req, "job"), uid, node, sizeof(node), err) < 0)
-		return -1;
-	if (!strcmp(node, e->env.config.node) ? smg_engine_peer(e, node, ask, &data, NULL, err) < 0
-					      : p->ops->call(p->ctx, node, ask, 2 * PEER_MS, &data, err) < 0)
+	if (ask_node_of_job(e, job, uid, node, sizeof(node), err) < 0 || ask_node(e, node, ask, 2 * PEER_MS, &data, err) < 0)
 		return -1;
 	*reply = json_pack("{s:b,s:O}", "ok", 1, "data", data);
 	return 0;

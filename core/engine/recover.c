@@ -133,6 +133,17 @@ static void recover_cgroup(struct wf *wf)
 		snprintf(wf->cgroup, sizeof(wf->cgroup), "/smigrate/job_%u", wf->job);
 }
 
+/* A move by hand that came no further: the target has nothing but copies of what runs on here. */
+static void release_target(struct wf *wf)
+{
+	if (!wf->mig.to[0] || !strcmp(wf->mig.to, wf->e->env.config.node))
+		return;
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].state == SMG_SVC_SAVED && !wf->svc[i].have_copy)
+			return;
+	land_room_unused(wf, wf->mig.to);
+}
+
 struct late {
 	struct smg_engine *e;
 	uint32_t job;
@@ -230,6 +241,7 @@ static void recover_one(struct smg_engine *e, const char *id)
 		snprintf(wf->mig.error, sizeof(wf->mig.error), "smigrated ended in the middle of the save");
 		wf_put_migration(wf);
 		wf_move(wf, SMG_WF_LANDING);
+		release_target(wf);
 	}
 	pthread_mutex_unlock(&wf->lock);
 	smg_info("%s: taken up again, %s", id, smg_wf_state_name(wf->state));

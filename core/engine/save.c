@@ -36,6 +36,10 @@ static void cannot_save(struct wf *wf, size_t i, const char *why)
 {
 	struct svc *s = &wf->svc[i];
 
+	if (wf->hand) { /* nobody takes the node away: it need not be so */
+		hand_off(wf->e, wf->hand, "service %s cannot be saved: %s", s->spec->name, why);
+		return;
+	}
 	s->unsavable = true;
 	if (s->state == SMG_SVC_FROZEN)
 		svc_move(wf, i, SMG_SVC_RUNNING, why);
@@ -70,7 +74,7 @@ static void freeze_all(struct wf *wf)
 	for (size_t k = wf->spec->n; k-- > 0;) {
 		size_t i = wf->dag.order[k];
 
-		if (wf->svc[i].state == SMG_SVC_RUNNING && !wf->svc[i].unsavable)
+		if (wf->svc[i].state == SMG_SVC_RUNNING && !wf->svc[i].unsavable && !stage_off(wf))
 			freeze_one(wf, i);
 	}
 }
@@ -200,7 +204,9 @@ static int stream_tries(struct wf *wf, size_t i, int64_t *bytes, struct measured
 		m->at_once = crowd_mean(&wf->dumping, crowd, m->took_us);
 		wf_phase(wf, s->spec->name, "stream", n, t0, smg_now_us(), rc < 0 ? atomic_load(&s->sent.wire) : *bytes,
 			rc < 0 ? err->msg : NULL);
-		if (rc < 0 && !s->ended_early && err->code != SMG_ENOENT)
+		if (stage_off(wf))
+			n = STREAM_TRIES;
+		else if (rc < 0 && !s->ended_early && err->code != SMG_ENOENT)
 			wf_say(wf, s->spec->name, SMG_WARN, "service %s could not be streamed to %s: %s", s->spec->name,
 				wf->target.node, err->msg);
 		pthread_mutex_unlock(&wf->lock);
@@ -210,29 +216,33 @@ static int stream_tries(struct wf *wf, size_t i, int64_t *bytes, struct measured
 	return rc;
 }
 
-/* What cannot be streamed is saved here, if the container is what it was. */
+/* What cannot be streamed is saved here, if the container is what it was; where it moves by hand, it stays. */
 static void stream_worker(struct wf *wf, size_t i)
 {
 	struct svc *s = &wf->svc[i];
+	bool by_hand = wf->hand != NULL;
 	struct smg_err err = {0};
 	int64_t bytes = 0;
 	struct measured m;
 	int rc = stream_tries(wf, i, &bytes, &m, &err);
 
-	if (rc < 0 && !s->ended_early && err.code != SMG_ENOENT && err.code != SMG_EUNSUP)
+	if (rc < 0 && !by_hand && !s->ended_early && err.code != SMG_ENOENT && err.code != SMG_EUNSUP)
 		return save_to_disk(wf, i);
 	pthread_mutex_lock(&wf->lock);
 	crowd_change(&wf->dumping, -1);
-	if (rc == 0) {
+	if (by_hand)
+		stage_streamed(wf, i, rc, bytes, &err);
+	else if (rc == 0)
 		streamed(wf, i, bytes);
-		wf_wake(wf); /* the next one may begin */
-		pthread_mutex_unlock(&wf->lock);
-		stream_commit(wf, i);
-		rates_learn(wf->e, wf->e->env.config.node, s->copy_at, SMG_PHASE_STREAM, bytes, m.took_us, m.at_once);
-		pthread_mutex_lock(&wf->lock);
-	} else {
+	else
 		not_saved(wf, i, &err);
-	}
+	wf_wake(wf); /* the next one may begin */
+	pthread_mutex_unlock(&wf->lock);
+	if (rc == 0 && !by_hand)
+		stream_commit(wf, i);
+	if (rc == 0)
+		rates_learn(wf->e, wf->e->env.config.node, wf->target.node, SMG_PHASE_STREAM, bytes, m.took_us, m.at_once);
+	pthread_mutex_lock(&wf->lock);
 	svc_worker_done(wf, i);
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);
@@ -287,6 +297,8 @@ struct turn {
 
 static double deadline_of(const struct wf *wf, const struct leaving *l)
 {
+	if (l->hand)
+		return 0; /* nobody waits for it */
 	if (!wf->mig.deadline_us)
 		return l->info ? wf->e->env.config.hold_max_s : 0; /* the epilog waits for so long */
 	return (double)(wf->mig.deadline_us - smg_now_us()) / 1e6 + wf->e->env.config.hold_max_s;
@@ -297,9 +309,9 @@ static void heed(struct wf *wf, const struct route *r)
 {
 	struct migration *m = &wf->mig;
 
-	if (r->plan.late || (wf->target.ready && r->plan.way == SMG_WAY_DISK))
+	if (!wf->hand && (r->plan.late || (wf->target.ready && r->plan.way == SMG_WAY_DISK)))
 		wf_say(wf, NULL, SMG_WARN, "%s", r->plan.why);
-	if (wf->target.ready && r->plan.way == SMG_WAY_DISK) {
+	if (!wf->hand && wf->target.ready && r->plan.way == SMG_WAY_DISK) {
 		stream_call_off(wf);
 		return;
 	}
@@ -336,16 +348,18 @@ static void dump_all(struct wf *wf, struct leaving *l, const struct turn *t)
 		size_t i = t->order[k];
 
 		while (wf->dumping.n >= (int)t->limit) {
+			stage_off(wf);
 			give_back_early(wf, l);
 			wf_wait(wf, smg_steady_us() + LOOK_US);
 		}
-		if (wf->svc[i].state != SMG_SVC_FROZEN)
+		if (wf->svc[i].state != SMG_SVC_FROZEN || stage_off(wf))
 			continue;
 		wf->svc[i].busy = true;
 		crowd_change(&wf->dumping, 1);
 		wf_worker(wf, wf->target.ready ? stream_worker : save_to_disk, i);
 	}
 	while (any_busy(wf, false)) {
+		stage_off(wf);
 		give_back_early(wf, l);
 		wf_wait(wf, smg_steady_us() + LOOK_US);
 	}
@@ -365,7 +379,7 @@ static void new_migration(struct wf *wf, const struct leaving *l)
 	m->signal_us = l->heard_us;
 	m->deadline_us = l->deadline_us;
 	m->suspended = mark_is_suspended(wf->e, wf->job);
-	snprintf(m->strategy, sizeof(m->strategy), "%s", smg_strategy_name(wf->spec->strategy));
+	snprintf(m->strategy, sizeof(m->strategy), "%s", smg_strategy_name(wf->hand ? SMG_STRATEGY_STREAM : wf->spec->strategy));
 	wf_put(wf);
 	wf_put_migration(wf);
 }
@@ -401,8 +415,8 @@ static int may_save(struct wf *wf, const struct leaving *l, struct smg_err *err)
 		(wf->state != SMG_WF_RUNNING && wf->state != SMG_WF_SUSPENDED && wf->state != SMG_WF_LANDING))
 		return smg_fail(
 			err, SMG_EBUSY, "workflow %s is %s", wf->id, wf->saving ? "being saved" : smg_wf_state_name(wf->state));
-	if (is_old_news(wf, l))
-		return smg_fail(err, SMG_EBUSY, "workflow %s is in a later run of its job", wf->id);
+	if (l->hand ? wf->restarts != l->info->restarts : is_old_news(wf, l))
+		return smg_fail(err, SMG_EBUSY, "workflow %s is in another run of its job", wf->id);
 	return 0;
 }
 
@@ -414,7 +428,7 @@ static bool any_there(const struct wf *wf)
 	return false;
 }
 
-static void save_over(struct wf *wf)
+void save_over(struct wf *wf)
 {
 	struct migration *m = &wf->mig;
 	bool there = any_there(wf);
@@ -438,35 +452,51 @@ static void save_over(struct wf *wf)
 	wf_wake(wf);
 }
 
-int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err)
+int save_begin(struct wf *wf, struct leaving *l, struct smg_err *err)
 {
-	struct turn t = {0};
-
-	pthread_mutex_lock(&wf->lock);
-	if (may_save(wf, l, err) < 0) {
-		pthread_mutex_unlock(&wf->lock);
+	if (may_save(wf, l, err) < 0)
 		return -1;
-	}
 	wf->saving = true;
+	wf->hand = l->hand;
 	atomic_store(&wf->leaving, true);
-	if (l->info)
+	if (l->info && !l->hand)
 		wf_account(wf, l->info, true);
 	wf_move(wf, SMG_WF_SAVING);
 	new_migration(wf, l);
-	wf_say(wf, NULL, SMG_INFO, "leaving the node (%s): saving the services", l->cause);
+	return 0;
+}
+
+void save_services(struct wf *wf, struct leaving *l)
+{
+	bool stream = l->hand || wf->spec->strategy == SMG_STRATEGY_STREAM;
+	struct turn t = {0};
+
 	wait_quiet(wf);
 	pthread_mutex_unlock(&wf->lock);
 	stream_aim(wf, l);
 	pthread_mutex_lock(&wf->lock);
-	if (wf->spec->strategy == SMG_STRATEGY_STREAM)
+	if (stage_off(wf))
+		return;
+	if (stream)
 		plan_turns(wf, l, &t); /* while all still run */
 	hold_network(wf);
 	freeze_all(wf);
-	if (wf->spec->strategy == SMG_STRATEGY_STREAM)
+	if (stream)
 		dump_all(wf, l, &t);
 	else
 		baseline_save(wf);
 	free(t.order);
+}
+
+int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err)
+{
+	pthread_mutex_lock(&wf->lock);
+	if (save_begin(wf, l, err) < 0) {
+		pthread_mutex_unlock(&wf->lock);
+		return -1;
+	}
+	wf_say(wf, NULL, SMG_INFO, "leaving the node (%s): saving the services", l->cause);
+	save_services(wf, l);
 	net_unhold(wf);
 	save_over(wf);
 	pthread_mutex_unlock(&wf->lock);

@@ -69,7 +69,7 @@ static int ask_room(struct wf *wf, const char *node, int64_t bytes, struct smg_e
 {
 	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:b}", "op", "room", "workflow", wf->id, "migration",
 		wf->mig.id, "job", (json_int_t)wf->job, "bytes", (json_int_t)bytes, "keep", waiting_at(wf, node), "disk",
-		wf->spec->strategy != SMG_STRATEGY_STREAM);
+		!wf->hand && wf->spec->strategy != SMG_STRATEGY_STREAM);
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct smg_peer *p = &wf->e->env.peer;
 	struct target *t = &wf->target;
@@ -98,7 +98,11 @@ void stream_aim(struct wf *wf, struct leaving *l)
 	if (!l->node[0])
 		return;
 	bytes = stream_measure(wf);
-	if (ask_room(wf, l->node, bytes, &err) < 0)
+	if (ask_room(wf, l->node, bytes, &err) == 0)
+		return;
+	if (l->hand)
+		hand_off(wf->e, l->hand, "%s makes no room: %s", l->node, err.msg);
+	else
 		wf_say(wf, NULL, SMG_WARN, "%s makes no room (%s): saving to disk", l->node, err.msg);
 }
 
@@ -123,6 +127,18 @@ void stream_close(struct wf *wf)
 }
 
 /* ---- one service ---- */
+
+/* Whoever calls the move off closes it for us; but not one that we have closed ourselves. */
+static bool set_wire(struct wf *wf, size_t i, int fd)
+{
+	bool off;
+
+	pthread_mutex_lock(&wf->lock);
+	wf->svc[i].wire_fd = fd;
+	off = stage_off(wf);
+	pthread_mutex_unlock(&wf->lock);
+	return !off;
+}
 
 struct pump {
 	struct wf *wf;
@@ -246,6 +262,11 @@ static int connect_stream(struct wf *wf, size_t i, struct smg_wire **out, struct
 		smg_wire_free(*out);
 		return -1;
 	}
+	if (!set_wire(wf, i, fd)) {
+		set_wire(wf, i, -1);
+		smg_wire_free(*out);
+		return smg_fail(err, SMG_EBUSY, "the move is called off");
+	}
 	return 0;
 }
 
@@ -286,6 +307,7 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 		}
 	}
 	smg_memory_sender_free(sender);
+	set_wire(wf, i, -1);
 	smg_wire_free(w);
 	smg_rmtree(images, NULL);
 	return rc;
@@ -306,6 +328,7 @@ int stream_file(struct wf *wf, size_t i, const char *path, const char *name, str
 	if (rc == 0)
 		rc = smg_memory_send_end(sender, err);
 	smg_memory_sender_free(sender);
+	set_wire(wf, i, -1);
 	smg_wire_free(w);
 	return rc;
 }

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#define STANDSTILL_US (10 * 1000000LL)
 #define ASK_AGAIN_MS 60000 /* a node may become free while it stands still */
 
 /* ---- standing still ---- */
@@ -207,6 +208,30 @@ static bool find_node(struct smg_engine *e, const struct smg_job *job, char *nod
 	return worth_it(e, job, node, why);
 }
 
+static bool all_stand_still(struct smg_engine *e, uint32_t job)
+{
+	bool all = true;
+
+	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		pthread_mutex_lock(&wf->lock);
+		all = all && (wf->ended || (wf->state == SMG_WF_SUSPENDED && !wf->at_standstill && !any_of(wf, false)));
+		pthread_mutex_unlock(&wf->lock);
+		n = wf_next_of_job(e, job, wf);
+		wf_drop(wf);
+	}
+	return all;
+}
+
+static bool come_to_a_stop(struct smg_engine *e, uint32_t job, struct smg_err *why)
+{
+	int64_t until = smg_steady_us() + STANDSTILL_US;
+
+	while (!all_stand_still(e, job))
+		if (smg_steady_us() > until || !engine_pause(e, 10))
+			return smg_fail(why, SMG_EBUSY, "its services do not come to a stop"), false;
+	return true;
+}
+
 struct waiting {
 	struct smg_engine *e;
 	uint32_t job;
@@ -231,10 +256,9 @@ static void *away_main(void *arg)
 			verdict_of(&job, &v);
 			if (v.kind != VERDICT_SUSPENDED)
 				break;
-			if (find_node(w.e, &job, node, sizeof(node), &why)) {
-				job_moves(w.e, &job, "suspend", node, w.heard_us);
+			if (come_to_a_stop(w.e, w.job, &why) && find_node(w.e, &job, node, sizeof(node), &why) &&
+				move_suspended(w.e, &job, node, w.heard_us, &why))
 				break;
-			}
 			snprintf(text, sizeof(text), "suspended, and stays: %.500s", why.msg);
 			if (!told)
 				engine_event(w.e, w.job, NULL, NULL, SMG_INFO, text);

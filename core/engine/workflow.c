@@ -15,6 +15,7 @@ static void svc_init(struct wf *wf, size_t i)
 
 	s->spec = &wf->spec->services[i];
 	s->exit_status = -1;
+	s->wire_fd = -1;
 	s->id = smg_xasprintf("%s.%s", wf->id, s->spec->name);
 	s->dir = smg_xasprintf("%s/%s", wf->dir, s->spec->name);
 	s->health = s->spec->health.test ? HEALTH_STARTING : HEALTH_NONE;

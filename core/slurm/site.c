@@ -31,6 +31,7 @@ static struct {
 	enum smg_preempt_by by;
 	uint16_t mode;
 	int epilog_timeout, time_slice;
+	uid_t slurm_user;
 	struct modes partitions, qos;
 } site = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -65,6 +66,7 @@ static int ask_conf(struct smg_err *err)
 	site.by = smg_preempt_by(conf->preempt_type);
 	site.mode = conf->preempt_mode;
 	site.epilog_timeout = compat_epilog_timeout(conf);
+	site.slurm_user = conf->slurm_user_id;
 	site.time_slice = conf->preempt_mode & PREEMPT_MODE_GANG ? conf->sched_time_slice : 0;
 	site.asked_us = smg_steady_us();
 	compat_free_conf(conf);
@@ -162,6 +164,19 @@ int smg_slurm_time_slice(void *ctx, int *seconds, struct smg_err *err)
 	rc = ask_conf(err);
 	if (rc == 0)
 		*seconds = site.time_slice;
+	pthread_mutex_unlock(&site.lock);
+	return rc;
+}
+
+int smg_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)
+{
+	int rc;
+
+	(void)ctx;
+	pthread_mutex_lock(&site.lock);
+	rc = ask_conf(err);
+	if (rc == 0)
+		*uid = site.slurm_user;
 	pthread_mutex_unlock(&site.lock);
 	return rc;
 }

@@ -97,6 +97,7 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 	copy(out->batch_host, sizeof(out->batch_host), j->batch_host);
 	copy(out->nodes, sizeof(out->nodes), j->nodes);
 	copy(out->req_nodes, sizeof(out->req_nodes), j->req_nodes);
+	copy(out->exc_nodes, sizeof(out->exc_nodes), j->exc_nodes);
 	copy(out->admin_comment, sizeof(out->admin_comment), j->admin_comment);
 }
 
@@ -312,8 +313,7 @@ static int real_could_start(void *ctx, uint32_t id, const struct smg_where *wher
 	return rc;
 }
 
-/* One node's record; on success the caller frees *msg. */
-static int load_node(const char *node, node_info_msg_t **msg, struct smg_err *err)
+int smg_slurm_load_node(const char *node, node_info_msg_t **msg, struct smg_err *err)
 {
 	SMG_AUTOFREE char *name = smg_xstrdup(node);
 
@@ -332,7 +332,7 @@ static int real_unallocated(void *ctx, const char *node, int64_t *bytes, struct 
 	uint64_t given;
 
 	(void)ctx;
-	if (load_node(node, &msg, err) < 0)
+	if (smg_slurm_load_node(node, &msg, err) < 0)
 		return -1;
 	ni = &msg->node_array[0];
 	given = compat_given_memory(ni);
@@ -348,7 +348,7 @@ static int real_idle_cpus(void *ctx, const char *node, int *cpus, struct smg_err
 	const node_info_t *ni;
 
 	(void)ctx;
-	if (load_node(node, &msg, err) < 0)
+	if (smg_slurm_load_node(node, &msg, err) < 0)
 		return -1;
 	ni = &msg->node_array[0];
 	*cpus = (int)ni->cpus_efctv - (int)compat_given_cpus(ni);
@@ -391,7 +391,7 @@ static int real_node_down(void *ctx, const char *node, bool *down, char *addr, s
 	const node_info_t *ni;
 
 	(void)ctx;
-	if (load_node(node, &msg, err) < 0)
+	if (smg_slurm_load_node(node, &msg, err) < 0)
 		return -1;
 	ni = &msg->node_array[0];
 	/* NO_RESPOND alone passes: what runs there may be alive, and nothing may run twice. */
@@ -420,6 +420,12 @@ static const struct smg_slurm_ops real_ops = {
 	.node_down = real_node_down,
 	.epilog_timeout = smg_slurm_epilog_timeout,
 	.site = smg_slurm_survey,
+	.slurm_user = smg_slurm_user,
+	.node = smg_slurm_node,
+	.node_drain = smg_slurm_node_drain,
+	.node_resume = smg_slurm_node_resume,
+	.jobs_on = smg_slurm_jobs_on,
+	.lists = smg_slurm_lists,
 };
 
 int smg_slurm_open(struct smg_slurm *out, struct smg_err *err)

@@ -59,6 +59,7 @@ struct smg_job {
 	bool het;
 	char user[64], name[128], partition[64], qos[64], batch_host[64], nodes[512];
 	char req_nodes[512];	  /* ReqNodeList: the user's, or ours while a comment of ours says so */
+	char exc_nodes[512];	  /* ExcNodeList */
 	char admin_comment[2048]; /* the site's, with our own "[smigrate node=N]" in it: where the job's images lie */
 };
 
@@ -69,9 +70,15 @@ struct smg_start {
 	const char *comment; /* AdminComment */
 };
 
+struct smg_node {
+	bool drain, down;
+	bool busy; /* jobs are on it, or their epilogs */
+	char reason[256], reason_user[64];
+};
+
 /* What is asked of could_start. */
 struct smg_where {
-	const char *not_on;    /* a node that it shall not be */
+	const char *not_on;    /* a node that it shall not be, or several, as "n1,n2" */
 	const char *req_nodes; /* in place of the job's ReqNodeList; "": none; NULL: as it is */
 	int within_s;	       /* so soon; 0: this very moment */
 };
@@ -156,6 +163,18 @@ struct smg_slurm_ops {
 	int (*epilog_timeout)(void *ctx, int *seconds, struct smg_err *err);
 	/* All of *out, for `smigrate doctor`; node: which one is "here". The caller frees with smg_site_free. */
 	int (*site)(void *ctx, const char *node, struct smg_site *out, struct smg_err *err);
+	/* SlurmUser: who operates Slurm beside root. */
+	int (*slurm_user)(void *ctx, uid_t *uid, struct smg_err *err);
+	/* SMG_ENOENT: Slurm knows no such node. */
+	int (*node)(void *ctx, const char *node, struct smg_node *out, struct smg_err *err);
+	/* As `scontrol update NodeName=N State=DRAIN Reason=...` and State=RESUME. */
+	int (*node_drain)(void *ctx, const char *node, const char *reason, struct smg_err *err);
+	int (*node_resume)(void *ctx, const char *node, struct smg_err *err);
+	/* The jobs that run on the node, are suspended there or not over yet: *n of them in *list, which the caller frees. Asks for
+	 * all jobs of the cluster. */
+	int (*jobs_on)(void *ctx, const char *node, struct smg_job **list, size_t *n, struct smg_err *err);
+	/* Whether a list of nodes as Slurm writes it ("n[1-3,7]") names the node. Asks nobody. */
+	bool (*lists)(void *ctx, const char *list, const char *node);
 };
 
 /* The real one: reads slurm.conf as libslurm does. One a process; never freed. */

@@ -28,7 +28,8 @@ struct fake {
 	} pids[MAX_JOBS];
 	struct {
 		char name[64], addr[64];
-		bool down;
+		bool down, drain;
+		char reason[256];
 	} nodes[MAX_NODES];
 	int n_jobs, n_rules, n_pids, n_nodes;
 	int epilog_timeout;
@@ -209,6 +210,25 @@ static int fake_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 	return leave(f, 0);
 }
 
+/* "n1,n3" and "n[1-3]", but no commas in brackets. */
+static bool fake_lists(void *ctx, const char *list, const char *node)
+{
+	char head[64], name[80];
+	int first, last, len = (int)strlen(node);
+
+	(void)ctx;
+	for (const char *at = list; at && *at; at += strcspn(at, ","), at += *at == ',') {
+		if ((int)strcspn(at, ",") == len && !strncmp(at, node, (size_t)len))
+			return true;
+		if (sscanf(at, "%63[^[,][%d-%d]", head, &first, &last) != 3)
+			continue;
+		for (int i = first; i <= last; i++)
+			if (snprintf(name, sizeof(name), "%s%d", head, i) && !strcmp(name, node))
+				return true;
+	}
+	return false;
+}
+
 static int fake_could_start(void *ctx, uint32_t id, const struct smg_where *where, char *node, size_t n, struct smg_err *err)
 {
 	const char *req_nodes = where->req_nodes;
@@ -220,10 +240,14 @@ static int fake_could_start(void *ctx, uint32_t id, const struct smg_where *wher
 		return leave(f, rc);
 	if (!req_nodes)
 		req_nodes = j->req_nodes;
-	if (!f->could_start[0] || !strcmp(f->could_start, where->not_on) || !strcmp(req_nodes, where->not_on))
-		return leave(f, smg_fail(err, SMG_EBUSY, "nowhere now"));
-	snprintf(node, n, "%s", f->could_start);
-	return leave(f, 0);
+	/* The first that it may be on. */
+	for (const char *at = f->could_start; *at; at += strcspn(at, ","), at += *at == ',') {
+		snprintf(node, n, "%.*s", (int)strcspn(at, ","), at);
+		if (!fake_lists(f, where->not_on, node) && !fake_lists(f, j->exc_nodes, node) &&
+			(!*req_nodes || fake_lists(f, req_nodes, node)))
+			return leave(f, 0);
+	}
+	return leave(f, smg_fail(err, SMG_EBUSY, "nowhere now"));
 }
 
 static int fake_idle_cpus(void *ctx, const char *node, int *cpus, struct smg_err *err)
@@ -326,6 +350,81 @@ static int fake_site(void *ctx, const char *node, struct smg_site *out, struct s
 	return leave(f, rc);
 }
 
+static int fake_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)
+{
+	int rc = enter(ctx, "slurm_user", 0, NULL, err);
+
+	*uid = SMG_FAKE_SLURM_USER;
+	return leave(ctx, rc);
+}
+
+/* Under the lock. */
+static int find_node(const struct fake *f, const char *node, struct smg_err *err)
+{
+	for (int i = 0; i < f->n_nodes; i++)
+		if (!strcmp(f->nodes[i].name, node))
+			return i;
+	return smg_fail(err, SMG_ENOENT, "Slurm knows no node %s", node);
+}
+
+static bool is_on(const struct smg_job *j, const char *node)
+{
+	return !strcmp(j->batch_host, node) && (j->state == SMG_JOB_RUNNING || j->state == SMG_JOB_SUSPENDED || j->completing);
+}
+
+static int fake_node(void *ctx, const char *node, struct smg_node *out, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "node", 0, NULL, err), i = rc ? -1 : find_node(f, node, err);
+
+	if (i < 0)
+		return leave(f, -1);
+	memset(out, 0, sizeof(*out));
+	out->drain = f->nodes[i].drain;
+	out->down = f->nodes[i].down;
+	snprintf(out->reason, sizeof(out->reason), "%s", f->nodes[i].reason);
+	for (int k = 0; k < f->n_jobs; k++)
+		out->busy = out->busy || is_on(&f->jobs[k], node);
+	return leave(f, 0);
+}
+
+static int set_drain(struct fake *f, const char *op, const char *node, bool drain, const char *reason, struct smg_err *err)
+{
+	int rc = enter(f, op, 0, NULL, err), i = rc ? -1 : find_node(f, node, err);
+
+	if (i < 0)
+		return leave(f, -1);
+	f->nodes[i].drain = drain;
+	snprintf(f->nodes[i].reason, sizeof(f->nodes[i].reason), "%s", reason);
+	note(f, op, (uint32_t)i);
+	return leave(f, 0);
+}
+
+static int fake_node_drain(void *ctx, const char *node, const char *reason, struct smg_err *err)
+{
+	return set_drain(ctx, "node_drain", node, true, reason, err);
+}
+
+static int fake_node_resume(void *ctx, const char *node, struct smg_err *err)
+{
+	return set_drain(ctx, "node_resume", node, false, "", err);
+}
+
+static int fake_jobs_on(void *ctx, const char *node, struct smg_job **list, size_t *n, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "jobs_on", 0, NULL, err);
+
+	if (rc)
+		return leave(f, rc);
+	*list = smg_xcalloc((size_t)f->n_jobs + 1, sizeof(**list));
+	*n = 0;
+	for (int i = 0; i < f->n_jobs; i++)
+		if (is_on(&f->jobs[i], node))
+			(*list)[(*n)++] = f->jobs[i];
+	return leave(f, 0);
+}
+
 static const struct smg_slurm_ops fake_ops = {
 	.job = fake_job,
 	.jobs_of = fake_jobs_of,
@@ -344,6 +443,12 @@ static const struct smg_slurm_ops fake_ops = {
 	.node_down = fake_node_down,
 	.epilog_timeout = fake_epilog_timeout,
 	.site = fake_site,
+	.slurm_user = fake_slurm_user,
+	.node = fake_node,
+	.node_drain = fake_node_drain,
+	.node_resume = fake_node_resume,
+	.jobs_on = fake_jobs_on,
+	.lists = fake_lists,
 };
 
 int smg_slurm_fake(struct smg_slurm *out)

@@ -7,6 +7,8 @@
 
 #include "slurm/slurm.h"
 
+#define SMG_FAKE_SLURM_USER 998
+
 /* 0. To be freed with smg_slurm_fake_free. Every call takes its lock, also those below. */
 int smg_slurm_fake(struct smg_slurm *out);
 void smg_slurm_fake_free(struct smg_slurm *s);
@@ -25,7 +27,7 @@ void smg_slurm_fake_node(struct smg_slurm *s, const char *node, bool down, const
 /* Every job's PreemptMode is this one; 60 s and SMG_PREEMPT_UNKNOWN at first. */
 void smg_slurm_fake_site(struct smg_slurm *s, int epilog_timeout_s, enum smg_preempt_mode preempt_mode);
 
-/* The node where any job could start now; "": nowhere (as at first). */
+/* The node where any job could start now, or several, as "n2,n3", the best first; "": nowhere (as at first). */
 void smg_slurm_fake_could_start(struct smg_slurm *s, const char *node);
 /* Gang scheduling's turns in seconds (0: none, as at first), and the CPUs that are idle on each node (64 at first). */
 void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus);
@@ -42,8 +44,8 @@ void smg_slurm_fake_says(struct smg_slurm *s, const struct smg_site *site);
 
 /*
  * The next `times` calls of op ("job", "jobs_of", "site", "job_of_pid", "preempt_mode", "end_script", "unhold", "requeue",
- * "start_now", "could_start", "unallocated", "comment", "node_down", "epilog_timeout") for the job (0: any) fail with the code and
- * "fake failure".
+ * "start_now", "could_start", "unallocated", "comment", "node_down", "epilog_timeout", "slurm_user", "node", "node_drain",
+ * "node_resume", "jobs_on") for the job (0: any) fail with the code and "fake failure".
  */
 void smg_slurm_fake_fail(struct smg_slurm *s, const char *op, uint32_t job, int code, int times);
 /* "requeue 7", "start_now 7", ... one a line, in order, without the questions; the caller frees. */

@@ -572,6 +572,36 @@ static int d_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 	return THROUGH(SLURM, epilog_timeout, seconds, err);
 }
 
+static int d_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)
+{
+	return THROUGH(SLURM, slurm_user, uid, err);
+}
+
+static int d_node(void *ctx, const char *node, struct smg_node *out, struct smg_err *err)
+{
+	return THROUGH(SLURM, node, node, out, err);
+}
+
+static int d_node_drain(void *ctx, const char *node, const char *reason, struct smg_err *err)
+{
+	return THROUGH(SLURM, node_drain, node, reason, err);
+}
+
+static int d_node_resume(void *ctx, const char *node, struct smg_err *err)
+{
+	return THROUGH(SLURM, node_resume, node, err);
+}
+
+static int d_jobs_on(void *ctx, const char *node, struct smg_job **list, size_t *n, struct smg_err *err)
+{
+	return THROUGH(SLURM, jobs_on, node, list, n, err);
+}
+
+static bool d_lists(void *ctx, const char *list, const char *node)
+{
+	return SLURM->ops->lists(SLURM->ctx, list, node);
+}
+
 static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.jobs_of = d_jobs_of,
 	.site = d_site,
@@ -588,7 +618,13 @@ static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.free_dependants = d_free_dependants,
 	.comment = d_comment,
 	.node_down = d_node_down,
-	.epilog_timeout = d_epilog_timeout};
+	.epilog_timeout = d_epilog_timeout,
+	.slurm_user = d_slurm_user,
+	.node = d_node,
+	.node_drain = d_node_drain,
+	.node_resume = d_node_resume,
+	.jobs_on = d_jobs_on,
+	.lists = d_lists};
 
 static int d_call(void *ctx, const char *node, const json_t *req, int timeout_ms, json_t **reply, struct smg_err *err)
 {
