@@ -135,10 +135,12 @@ static json_t *system_mounts(const char *bundle)
 	return m;
 }
 
-static json_t *namespaces_json(enum smg_network network)
+static json_t *namespaces_json(enum smg_network network, bool uts)
 {
-	json_t *ns = json_pack("[{s:s}, {s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "uts", "type", "mount");
+	json_t *ns = json_pack("[{s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "mount");
 
+	if (uts)
+		json_array_append_new(ns, json_pack("{s:s}", "type", "uts"));
 	if (network != SMG_NET_HOST)
 		json_array_append_new(ns, json_pack("{s:s}", "type", "network"));
 	return ns;
@@ -158,7 +160,7 @@ static json_t *linux_json(const struct smg_launch *l)
 	for (size_t i = 0; l->owner->uid == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
 		json_array_append_new(masked, json_string(folders[i]));
 	return json_pack("{s:s, s:{s:[{s:b, s:s}]}, s:o, s:o, s:o, s:s}", "cgroupsPath", l->cgroup, "resources", "devices", "allow",
-		0, "access", "rwm", "namespaces", namespaces_json(l->service->network), "maskedPaths", masked, "readonlyPaths",
+		0, "access", "rwm", "namespaces", namespaces_json(l->service->network, !l->service->script), "maskedPaths", masked, "readonlyPaths",
 		readonly, "rootfsPropagation", "private");
 }
 
@@ -168,10 +170,13 @@ json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
 	SMG_AUTOFREE char *rootfs = smg_xasprintf("%s/rootfs", bundle);
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
 	json_t *config =
-		json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process", process_json(l),
-			"root", "path", rootfs, "readonly", (int)s->read_only, "hostname", s->hostname ? s->hostname : s->name,
-			"mounts", system_mounts(bundle), "linux", linux_json(l), "annotations", "org.criu.config", conf);
+		json_pack("{s:s, s:o, s:{s:s, s:b}, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process", process_json(l), "root",
+			"path", rootfs, "readonly", (int)s->read_only, "mounts", system_mounts(bundle), "linux", linux_json(l),
+			"annotations", "org.criu.config", conf);
 
+	/* A script's is the node's, whichever that is. */
+	if (!s->script)
+		json_object_set_new(config, "hostname", json_string(s->hostname ? s->hostname : s->name));
 	for (size_t i = 0, v = 0; i < s->n_mounts; i++) {
 		SMG_AUTOFREE char *source = smg_xasprintf("%s/v%zu", bundle, v);
 

@@ -135,9 +135,12 @@ static int make_mounts(struct shim *s, struct smg_err *err)
 		return -1;
 	if (s->plan.restore && smg_tmpfs_fill(&s->plan, err) < 0)
 		return -1;
-	if (!s->plan.restore && smg_rootfs_check_command(&s->plan, err) < 0)
+	if (!s->plan.restore && !s->plan.script && smg_rootfs_check_command(&s->plan, err) < 0)
 		return -1;
-	return add_scan_paths(s, err) < 0 ? -1 : write_config(s, config, err);
+	/* A whole node, and what is mounted on it, is not to be searched. */
+	if (!s->plan.script && add_scan_paths(s, err) < 0)
+		return -1;
+	return write_config(s, config, err);
 }
 
 /* smg_run would wait for the end of stderr, which the container keeps; and here no thread makes fork a danger. */

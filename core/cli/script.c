@@ -1,0 +1,204 @@
+/* smigrate run --script: the script's text and call go to the daemon as they are; if that fails, the script runs all the same. */
+#include "cli/script.h"
+
+#include "base/base64.h"
+#include "base/net.h"
+#include "base/util.h"
+#include "cli/session.h"
+#include "workflow/script.h"
+#include "workflow/spec.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define FIRST_WAIT_S 5	  /* in its first run a job loses nothing by running unprotected, and little by waiting */
+#define RESUME_WAIT_S 120 /* later ones may have all their work to lose */
+
+#define INSIDE "SMIGRATE_SCRIPT" /* in the script's environment: the job's id */
+
+extern char **environ;
+
+bool script_inside(const char *what)
+{
+	const char *job = getenv("SLURM_JOB_ID"), *inside = getenv(INSIDE);
+
+	if (!inside || !job || strcmp(job, inside) != 0)
+		return false;
+	fprintf(stderr,
+		"smigrate: %s inside a script that was submitted by `sbatch --migrate` without a file: the script moves as a whole "
+		"already; to run a workflow, submit with --migrate=FILE\n",
+		what);
+	return true;
+}
+
+/* ---- what it is ---- */
+
+struct bytes {
+	char *data;
+	size_t n, room;
+};
+
+static void add(struct bytes *b, const char *s)
+{
+	size_t len = strlen(s) + 1;
+
+	if (b->room - b->n < len) {
+		b->room = 2 * (b->room + len);
+		b->data = smg_xrealloc(b->data, b->room, 1);
+	}
+	memcpy(b->data + b->n, s, len);
+	b->n += len;
+}
+
+static void add_number(struct bytes *b, unsigned long v, bool octal)
+{
+	char text[32];
+
+	if (octal)
+		snprintf(text, sizeof(text), "%lo", v);
+	else
+		snprintf(text, sizeof(text), "%lu", v);
+	add(b, text);
+}
+
+/* `sbatch --input=FILE`; Slurm's default is nothing. */
+static void add_stdin(struct bytes *b)
+{
+	char path[4096];
+	struct stat st;
+	ssize_t n = readlink("/proc/self/fd/0", path, sizeof(path) - 1);
+	bool file = n > 0 && fstat(0, &st) == 0 && S_ISREG(st.st_mode);
+
+	path[file ? n : 0] = '\0';
+	add(b, path);
+}
+
+static bool is_ours(const char *variable)
+{
+	return !strncmp(variable, SCRIPT_PATH_VARIABLE "=", strlen(SCRIPT_PATH_VARIABLE) + 1) ||
+	       !strncmp(variable, INSIDE "=", strlen(INSIDE) + 1);
+}
+
+static int make_call(char **argv, struct bytes *b, struct smg_err *err)
+{
+	SMG_AUTOFREE char *cwd = getcwd(NULL, 0), *inside = NULL;
+	const char *job = getenv("SLURM_JOB_ID");
+	mode_t mask = umask(0);
+
+	umask(mask);
+	if (!cwd)
+		return smg_fail_errno(err, "the working directory");
+	add_number(b, mask, true);
+	add(b, cwd);
+	add_stdin(b);
+	add_number(b, smg_strv_len(argv), false);
+	for (char **a = argv; *a; a++)
+		add(b, *a);
+	for (char **e = environ; *e; e++)
+		if (!is_ours(*e))
+			add(b, *e);
+	inside = smg_xasprintf(INSIDE "=%s", job ? job : "");
+	add(b, inside);
+	return b->n > SMG_SCRIPT_CALL_MAX ? smg_fail(err, SMG_EINVAL, "its arguments and its environment are larger than %u MB",
+						    SMG_SCRIPT_CALL_MAX >> 20)
+					  : 0;
+}
+
+static int make_script(const char *path, char **argv, json_t **out, struct smg_err *err)
+{
+	SMG_AUTOFREE char *text = NULL, *text64 = NULL, *call64 = NULL;
+	struct bytes call = {0};
+	size_t n;
+	int rc;
+
+	if (smg_read_file(path, SMG_SCRIPT_TEXT_MAX, &text, &n, err) < 0)
+		return smg_wrap(err, "the script");
+	rc = make_call(argv, &call, err);
+	if (rc == 0) {
+		text64 = smg_base64(text, n);
+		call64 = smg_base64(call.data, call.n);
+		*out = json_pack("{s:s, s:s}", "text", text64, "call", call64);
+	}
+	free(call.data);
+	return rc;
+}
+
+static int64_t limit_of(rlim_t v)
+{
+	return v == RLIM_INFINITY || v > (rlim_t)SMG_MAX_RLIMIT ? SMG_UNLIMITED : (int64_t)v;
+}
+
+/* Those of the job, as Slurm has set them. In the order of smg_rlimit_name. */
+static void take_limits(struct smg_limits *l)
+{
+	static const int kinds[SMG_N_RLIMITS] = {RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS,
+		RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME,
+		RLIMIT_SIGPENDING, RLIMIT_STACK};
+
+	for (size_t i = 0; i < SMG_N_RLIMITS; i++) {
+		struct rlimit r;
+
+		if (getrlimit((__rlimit_resource_t)kinds[i], &r) == 0)
+			l->rlimits[i] = (struct smg_rlimit){true, limit_of(r.rlim_cur), limit_of(r.rlim_max)};
+	}
+}
+
+/* ---- running it ---- */
+
+static int protected_run(const char *path, char **argv, int strategy, struct session *s, struct smg_err *err)
+{
+	SMG_AUTOSPEC struct smg_spec *spec = NULL;
+	SMG_AUTOJSON json_t *request = NULL;
+	struct smg_limits limits = {0};
+	json_t *script = NULL;
+
+	if (make_script(path, argv, &script, err) < 0)
+		return -1;
+	take_limits(&limits);
+	spec = smg_spec_script(&limits);
+	if (strategy >= 0)
+		spec->strategy = (enum smg_strategy)strategy;
+	request = json_pack("{s:s, s:o, s:o}", "op", "run", "spec", smg_spec_to_json(spec), "script", script);
+	s->request = request;
+	return session_follow(s, err);
+}
+
+/* As Slurm would have. */
+static int run_unprotected(const char *path, char **argv, const char *why)
+{
+	if (why)
+		fprintf(stderr, "smigrate: warning: this job is not protected: %s\n", why);
+	fputs("smigrate: warning: the script runs without protection: if Slurm preempts it, it starts again from its beginning\n",
+		stderr);
+	unsetenv(SCRIPT_PATH_VARIABLE);
+	argv[0] = (char *)path;
+	execv(path, argv);
+	fprintf(stderr, "smigrate: cannot run %s: %s\n", path, strerror(errno));
+	return 126;
+}
+
+int script_run(const char *path, char **argv, int strategy)
+{
+	const char *restarts = getenv("SLURM_RESTART_COUNT");
+	struct session s = {.log_fd = -1,
+		.quiet = true,
+		.script = true,
+		.status = -1,
+		.wait_s = restarts && atoi(restarts) > 0 ? RESUME_WAIT_S : FIRST_WAIT_S};
+	struct smg_err err = {0};
+	int rc;
+
+	s.signals = session_catch_signals(true);
+	rc = protected_run(path, argv, strategy, &s, &err);
+	if (rc == 0 && !s.unstarted)
+		return (int)s.status;
+	session_release_signals(s.signals);
+	if (!s.unstarted && (s.attached || (s.sent && !s.refused))) { /* it may run, and must not run twice */
+		fprintf(stderr, "smigrate: %s\n", err.msg);
+		return smg_exit_status(err.code);
+	}
+	return run_unprotected(path, argv, rc < 0 ? err.msg : NULL);
+}
