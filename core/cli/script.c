@@ -5,13 +5,13 @@
 #include "base/net.h"
 #include "base/util.h"
 #include "cli/session.h"
+#include "runtime/rlimits.h"
 #include "workflow/script.h"
 #include "workflow/spec.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define FIRST_WAIT_S 5	  /* in its first run a job loses nothing by running unprotected, and little by waiting */
@@ -126,26 +126,6 @@ static int make_script(const char *path, char **argv, json_t **out, struct smg_e
 	return rc;
 }
 
-static int64_t limit_of(rlim_t v)
-{
-	return v == RLIM_INFINITY || v > (rlim_t)SMG_MAX_RLIMIT ? SMG_UNLIMITED : (int64_t)v;
-}
-
-/* Those of the job, as Slurm has set them. In the order of smg_rlimit_name. */
-static void take_limits(struct smg_limits *l)
-{
-	static const int kinds[SMG_N_RLIMITS] = {RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS,
-		RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME,
-		RLIMIT_SIGPENDING, RLIMIT_STACK};
-
-	for (size_t i = 0; i < SMG_N_RLIMITS; i++) {
-		struct rlimit r;
-
-		if (getrlimit((__rlimit_resource_t)kinds[i], &r) == 0)
-			l->rlimits[i] = (struct smg_rlimit){true, limit_of(r.rlim_cur), limit_of(r.rlim_max)};
-	}
-}
-
 /* ---- running it ---- */
 
 static int protected_run(const char *path, char **argv, int strategy, struct session *s, struct smg_err *err)
@@ -157,7 +137,7 @@ static int protected_run(const char *path, char **argv, int strategy, struct ses
 
 	if (make_script(path, argv, &script, err) < 0)
 		return -1;
-	take_limits(&limits);
+	smg_rlimits_own(&limits); /* the job's, as Slurm has set them */
 	spec = smg_spec_script(&limits);
 	if (strategy >= 0)
 		spec->strategy = (enum smg_strategy)strategy;

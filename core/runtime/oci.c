@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 json_t *smg_oci_strings(char *const *v)
@@ -49,10 +50,7 @@ static json_t *capabilities_json(void)
 	return json_pack("{s:[], s:[], s:[], s:[], s:[]}", "bounding", "effective", "inheritable", "permitted", "ambient");
 }
 
-/*
- * No limit is written as the largest number that JSON's readers and writers agree on: the kernel's own word for it, 2^64-1, does
- * not fit a signed integer, and nothing that is limited comes near either.
- */
+/* No limit is written as the largest number that jansson knows; smg_oci_text has the kernel's own word for it. */
 static json_t *rlimits_json(const struct smg_limits *l)
 {
 	json_t *a = json_array();
@@ -188,6 +186,30 @@ json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
 		v++;
 	}
 	return config;
+}
+
+/*
+ * The kernel's "no limit" is 2^64-1, which jansson has no integer for. With any other number a program could not set `unlimited`,
+ * which it might. Quotes in a string are escaped, so what is replaced is never a user's word.
+ */
+char *smg_oci_text(const json_t *config)
+{
+	static const char most[] = "9223372036854775807", none[] = "18446744073709551615";
+	static const char *const keys[] = {"\"soft\": ", "\"hard\": "};
+	char *text = json_dumps(config, JSON_INDENT(1));
+
+	for (size_t i = 0; text && i < 2; i++) {
+		SMG_AUTOFREE char *from = smg_xasprintf("%s%s", keys[i], most);
+		char *at;
+
+		while ((at = strstr(text, from)) != NULL) {
+			char *longer = smg_xasprintf("%.*s%s%s%s", (int)(at - text), text, keys[i], none, at + strlen(from));
+
+			free(text);
+			text = longer;
+		}
+	}
+	return text;
 }
 
 /* Names one more limit that cannot be had. */

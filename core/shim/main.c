@@ -16,6 +16,7 @@
 #include "runtime/criu_log.h"
 #include "runtime/images.h"
 #include "runtime/netns.h"
+#include "runtime/oci.h"
 #include "runtime/plan.h"
 #include "runtime/relay.h"
 #include "runtime/rootfs.h"
@@ -79,11 +80,11 @@ static char *in_bundle(const struct shim *s, const char *name)
 
 static int write_config(const struct shim *s, const json_t *config, struct smg_err *err)
 {
-	SMG_AUTOFREE char *path = in_bundle(s, "config.json");
+	SMG_AUTOFREE char *path = in_bundle(s, "config.json"), *text = smg_oci_text(config);
 
-	if (json_dump_file(config, path, JSON_INDENT(1)) < 0)
+	if (!text)
 		return smg_fail(err, SMG_ESYS, "cannot write %s", path);
-	return 0;
+	return smg_write_file(path, text, strlen(text), 0600, err);
 }
 
 /* The names are the image's, and the file is read by root: so nothing but plain letters gets into it. */
