@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 
+#define SCRIPT_WAIT_S 86400 /* a script that runs does not end because its daemon is away */
 #define SCRIPT_TERM_MS 1000 /* for Slurm's SIGTERM to reach the script; under proctrack/cgroup it reaches nobody else */
 
 static int connect_once(struct session *s, struct smg_err *err)
@@ -29,15 +30,16 @@ static int connect_once(struct session *s, struct smg_err *err)
 
 static int connect_patiently(struct session *s, struct smg_err *err)
 {
-	int64_t end = smg_steady_us() + s->wait_s * 1000000LL;
+	int wait_s = s->script && s->sent ? SCRIPT_WAIT_S : s->wait_s;
+	int64_t end = smg_steady_us() + wait_s * 1000000LL;
 	bool told = false;
 	int fd;
 
 	while ((fd = connect_once(s, err)) < 0 && err->code == SMG_EAGAIN && smg_steady_us() < end) {
 		struct pollfd p = {s->signals, POLLIN, 0};
 
-		if (!told)
-			fprintf(stderr, "smigrate: %s; waiting up to %d s\n", err->msg, s->wait_s);
+		if (!told && !(s->script && s->sent))
+			fprintf(stderr, "smigrate: %s; waiting up to %d s\n", err->msg, wait_s);
 		told = true;
 		if (poll(&p, 1, 500) > 0)
 			return smg_fail(err, SMG_EAGAIN, "told to end while waiting for smigrated");
@@ -142,7 +144,8 @@ int session_follow(struct session *s, struct smg_err *err)
 			return -1;
 		if (s->status >= 0)
 			return 0;
-		fprintf(stderr, "smigrate: smigrated went away; the services run on, connecting again\n");
+		if (!s->script)
+			fprintf(stderr, "smigrate: smigrated went away; the services run on, connecting again\n");
 		if (s->attached)
 			s->request = again;
 		smg_sleep_ms(500);

@@ -10,9 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -138,7 +140,7 @@ static int open_mount(const char *path, int id)
 	SMG_AUTOCLOSE int fd = smg_open_how(AT_FDCWD, path, O_PATH | O_NOFOLLOW, RESOLVE_NO_MAGICLINKS);
 	struct statx sx;
 
-	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID, &sx) < 0)
+	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID, &sx) < 0)
 		return -1;
 	if (!(sx.stx_attributes & STATX_ATTR_MOUNT_ROOT) || (id >= 0 && sx.stx_mnt_id != (uint64_t)id))
 		return -1;
@@ -301,6 +303,21 @@ static int attach_all(const struct smg_plan *p, const struct view *v, json_t *co
 	return attach_script(p, config, err);
 }
 
+/* Root alone makes mounts there. In a user namespace of the job's anybody could, under our hands. */
+static int check_owner(int client_ns, struct smg_err *err)
+{
+	SMG_AUTOCLOSE int owner = client_ns < 0 ? -1 : ioctl(client_ns, NS_GET_USERNS);
+	struct stat a, b;
+
+	if (client_ns < 0)
+		return 0;
+	if (owner < 0 || fstat(owner, &a) < 0 || stat("/proc/self/ns/user", &b) < 0)
+		return smg_fail_errno(err, "the job's mount namespace");
+	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+		return 0;
+	return smg_fail(err, SMG_EUNSUP, "the script runs in a user namespace of its own, whose files cannot be taken for the node's");
+}
+
 int smg_node_root_mount(const struct smg_plan *p, int client_ns, json_t *config, struct smg_err *err)
 {
 	SMG_AUTOFREE char *kept = smg_xasprintf("%s/upper/mounts.json", p->dir);
@@ -309,7 +326,9 @@ int smg_node_root_mount(const struct smg_plan *p, int client_ns, json_t *config,
 
 	if (p->restore && !(v.list = json_load_file(kept, 0, NULL)))
 		return smg_fail(err, SMG_ENOENT, "the list of its mounts, %s, is missing", kept);
-	rc = smg_rootfs_as_user(&p->owner, client_ns, open_all, &v, err);
+	rc = check_owner(client_ns, err);
+	if (rc == 0)
+		rc = smg_rootfs_as_user(&p->owner, client_ns, open_all, &v, err);
 	if (rc == 0)
 		rc = probe(v.shell, err);
 	if (rc == 0 && !p->restore)

@@ -233,6 +233,51 @@ test_a_file_on_the_nodes_own_disk_is_named() {
 	box_exec ctl sh -c 'rm -f /tmp/only-here'
 }
 
+# As Slurm requeues any job: from the beginning, with the environment of the new run.
+test_a_script_that_cannot_be_saved_begins_again() {
+	local job
+	script <<-'SH'
+		#!/usr/bin/python3
+		import os, socket, time
+		s = socket.socket(socket.AF_UNIX)
+		s.connect("/run/munge/munge.socket.2")
+		print("begins, restart", os.environ.get("SLURM_RESTART_COUNT", "0"), "on", os.environ["SLURMD_NODENAME"], flush=True)
+		time.sleep(8)
+		print("ends", flush=True)
+	SH
+	job=$(submit_script -x n3,n4 --migrate job.sh)
+	wait_said "$job" 'begins, restart 0' 20
+	others=$(node_of "$job")
+	preempt "$job" 3 >/dev/null
+	wait_said "$job" "begins, restart 1 on $(others_of "$others")" 60
+	assert_contains "$(output "$job")" 'a UNIX socket connects it with a process outside'
+	wait_done "$job" 40
+	assert_eq "$(output "$job" | grep -c ends)" 1
+	assert_nothing_left "$job"
+}
+others_of() { if [[ $1 == n1 ]]; then echo n2; else echo n1; fi; }
+
+test_the_daemon_is_upgraded_beside_it() {
+	local job node
+	script <<-'SH'
+		#!/bin/bash
+		for ((i = 1; i <= 80; i++)); do echo "$i" >>numbers; sleep 0.1; done
+		echo 'to its end'
+	SH
+	trap put_back EXIT
+	job=$(submit_script --migrate job.sh)
+	wait_counted numbers 3 20
+	node=$(node_of "$job")
+	stop_daemon "$node" KILL
+	sleep 2
+	start_daemon "$node"
+	preempt "$job" 3 >/dev/null
+	wait_moved "$job" 1 40
+	wait_done "$job" 40
+	assert_counted numbers 80
+	assert_eq "$(output "$job")" 'to its end'
+}
+
 # It waits until the node is what the other was, and goes on then.
 test_a_mount_that_the_next_node_lacks() {
 	local job to
