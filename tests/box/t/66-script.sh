@@ -26,7 +26,7 @@ test_a_loop_goes_on_at_the_same_line() {
 		for ((i = 1; i <= 60; i++)); do
 			echo "$i" | cat | tee -a ../numbers >&7
 			printf '%s ' "$i"
-			sleep 0.2
+			sleep 0.1
 		done
 		echo "ends on $(hostname) in $(pwd)"
 		exit 7
@@ -35,11 +35,11 @@ test_a_loop_goes_on_at_the_same_line() {
 	job=$(submit_script --migrate -w n1,n2,n3 -N 1 --job-name="it's \"my\" job" job.sh 'two words' '$x;"y" *')
 	wait_counted numbers 5 20
 	first=$(node_of "$job")
-	preempt "$job" 4 >/dev/null
+	preempt "$job" 2 >/dev/null
 	wait_moved "$job" 1 30
 	second=$(node_of "$job")
 	[[ $second != "$first" ]] || fail "it is still on $first"
-	preempt "$job" 4 >/dev/null
+	preempt "$job" 2 >/dev/null
 	wait_moved "$job" 2 30
 	wait_job_state "$job" FAILED 40
 	assert_eq "$(exit_code "$job")" 7:0 'exit code'
@@ -75,24 +75,30 @@ test_by_way_of_the_disk_and_in_python() {
 
 # Not UTF-8, newlines, nothing at all; exported or not.
 test_environment_as_slurm_makes_it() {
-	local job plain
+	local odd how plain job
+	local -A jobs
 	script <<-'SH'
 		#!/bin/bash
 		#SBATCH --comment=x --time=7
 		env -0 | grep -azEv '^(SLURM_(JOB_ID|JOBID|TASK_PID|JOB_(START|END)_TIME|SPANK|OPEN_MODE|JOB_NODELIST|NODELIST|JOB_NAME)|SLURMD|_SLURM|SMIGRATE_|_=|SHLVL|TMPDIR)' |
-			sort -z >"env.$1"
-		umask >>"env.$1"
-		ulimit -a >>"env.$1"
-		id >>"env.$1"
-		pwd >>"env.$1"
+			sort -z >"$1"
+		umask >>"$1"
+		ulimit -a >>"$1"
+		id >>"$1"
+		pwd >>"$1"
 	SH
 	odd=$'ODD=a\xff\xfeb\nsecond line\tand "quotes" \\ and a trailing newline\n'
 	for how in ALL NONE ODD,EMPTY; do
-		plain=$(in_wf env "$odd" EMPTY= sbatch --parsable -w n1 -p low --export="$how" -o wf-%j.out job.sh plain)
+		jobs[plain.$how]=$(in_wf env "$odd" EMPTY= sbatch --parsable -w n1 -p low --export="$how" -o wf-%j.out job.sh "plain.$how")
+		jobs[moving.$how]=$(in_wf env "$odd" EMPTY= sbatch --parsable -w n1 -p low --export="$how" -o wf-%j.out --migrate job.sh \
+			"moving.$how")
+	done
+	for how in ALL NONE ODD,EMPTY; do
+		plain=${jobs[plain.$how]} job=${jobs[moving.$how]}
 		wait_done "$plain" 20
-		job=$(in_wf env "$odd" EMPTY= sbatch --parsable -w n1 -p low --export="$how" -o wf-%j.out --migrate job.sh moving)
 		wait_done "$job" 20
-		in_wf cmp env.plain env.moving || in_wf diff -a env.plain env.moving || fail "another environment with --export=$how"
+		in_wf cmp "plain.$how" "moving.$how" || in_wf diff -a "plain.$how" "moving.$how" ||
+			fail "another environment with --export=$how"
 		assert_eq "$(output "$job")" '' "output with --export=$how"
 	done
 }
@@ -120,56 +126,37 @@ test_signals_reach_the_script() {
 	assert_nothing_left "$job"
 }
 
-# No trap: it dies of the signal as it would have, and so does what it waits for; nothing of its next line.
-test_scancel_ends_a_script_at_once() {
-	local job began
+# Without a trap it dies of the signal as it would have, and so does what it waits for, before its next line. One that ignores it
+# gets Slurm's KillWait (10 s in the box), no more. One that the user alone has signalled goes on.
+test_what_ends_a_script() {
+	local plain stubborn own began=$SECONDS
 	script <<-'SH'
 		#!/bin/bash
 		echo ready
 		sleep 300
 		echo 'one line more'
 	SH
-	job=$(submit_script --migrate job.sh)
-	wait_said "$job" ready 20
+	printf '#!/bin/bash\ntrap "" TERM\necho ready\nwhile :; do sleep 1; done\n' | in_wf tee stubborn.sh >/dev/null
+	printf '#!/bin/bash\ntrap "echo heard TERM" TERM\necho ready\nfor ((i = 0; i < 40; i++)); do sleep 0.1; done\necho end\n' |
+		in_wf tee own.sh >/dev/null
+	plain=$(submit_script --migrate job.sh)
+	stubborn=$(submit_script --migrate stubborn.sh)
+	own=$(submit_script --migrate own.sh)
+	wait_said "$plain" ready 20
+	wait_said "$stubborn" ready 20
+	wait_said "$own" ready 20
+	box_as user1 ctl scancel --batch --signal=TERM "$own"
+	box_as user1 ctl scancel "$plain" "$stubborn"
 	began=$SECONDS
-	box_as user1 ctl scancel "$job"
-	wait_wf "$job" stopped 10
+	wait_wf "$plain" stopped 10
 	((SECONDS - began < 8)) || fail "took $((SECONDS - began)) s"
-	[[ $(output "$job") != *'one line more'* ]] || fail "it went on: $(output "$job")"
-	assert_nothing_left "$job"
-}
-
-# It ignores SIGTERM: Slurm's KillWait (the box's is short) is what it gets, no more.
-test_a_script_that_will_not_end() {
-	local job
-	script <<-'SH'
-		#!/bin/bash
-		trap '' TERM
-		echo ready
-		while :; do sleep 1; done
-	SH
-	job=$(submit_script --migrate job.sh)
-	wait_said "$job" ready 20
-	box_as user1 ctl scancel "$job"
-	wait_job_state "$job" CANCELLED 40
-	wait_wf "$job" stopped 10
-	assert_nothing_left "$job"
-}
-
-test_a_term_of_the_users_is_the_scripts_own() {
-	local job
-	script <<-'SH'
-		#!/bin/bash
-		trap 'echo heard TERM' TERM
-		echo ready
-		for ((i = 0; i < 40; i++)); do sleep 0.1; done
-		echo 'to its end'
-	SH
-	job=$(submit_script --migrate job.sh)
-	wait_said "$job" ready 20
-	box_as user1 ctl scancel --batch --signal=TERM "$job"
-	wait_done "$job" 20
-	assert_eq "$(output "$job" | grep -v CANCELLED)" $'ready\nheard TERM\nto its end' # Slurm says that of every such signal
+	[[ $(output "$plain") != *'one line more'* ]] || fail "it went on: $(output "$plain")"
+	wait_done "$own" 20
+	assert_eq "$(output "$own" | grep -v CANCELLED)" $'ready\nheard TERM\nend' # Slurm says that of every such signal
+	wait_wf "$stubborn" stopped 30
+	((SECONDS - began >= 8)) || fail "it had $((SECONDS - began)) s only"
+	assert_nothing_left "$plain"
+	assert_nothing_left "$stubborn"
 }
 
 test_srun_and_smigrate_run_are_refused_inside() {
@@ -235,33 +222,33 @@ test_a_file_on_the_nodes_own_disk_is_named() {
 
 # As Slurm requeues any job: from the beginning, with the environment of the new run.
 test_a_script_that_cannot_be_saved_begins_again() {
-	local job
+	local job first
 	script <<-'SH'
 		#!/usr/bin/python3
 		import os, socket, time
 		s = socket.socket(socket.AF_UNIX)
 		s.connect("/run/munge/munge.socket.2")
 		print("begins, restart", os.environ.get("SLURM_RESTART_COUNT", "0"), "on", os.environ["SLURMD_NODENAME"], flush=True)
-		time.sleep(8)
+		time.sleep(4)
 		print("ends", flush=True)
 	SH
 	job=$(submit_script -x n3,n4 --migrate job.sh)
 	wait_said "$job" 'begins, restart 0' 20
-	others=$(node_of "$job")
+	first=$(node_of "$job")
 	preempt "$job" 3 >/dev/null
-	wait_said "$job" "begins, restart 1 on $(others_of "$others")" 60
+	wait_said "$job" "begins, restart 1 on $(other_than "$first")" 60
 	assert_contains "$(output "$job")" 'a UNIX socket connects it with a process outside'
 	wait_done "$job" 40
 	assert_eq "$(output "$job" | grep -c ends)" 1
 	assert_nothing_left "$job"
 }
-others_of() { if [[ $1 == n1 ]]; then echo n2; else echo n1; fi; }
+other_than() { if [[ $1 == n1 ]]; then echo n2; else echo n1; fi; }
 
 test_the_daemon_is_upgraded_beside_it() {
 	local job node
 	script <<-'SH'
 		#!/bin/bash
-		for ((i = 1; i <= 80; i++)); do echo "$i" >>numbers; sleep 0.1; done
+		for ((i = 1; i <= 70; i++)); do echo "$i" >>numbers; sleep 0.1; done
 		echo 'to its end'
 	SH
 	trap put_back EXIT
@@ -269,12 +256,12 @@ test_the_daemon_is_upgraded_beside_it() {
 	wait_counted numbers 3 20
 	node=$(node_of "$job")
 	stop_daemon "$node" KILL
-	sleep 2
+	sleep 1
 	start_daemon "$node"
 	preempt "$job" 3 >/dev/null
 	wait_moved "$job" 1 40
 	wait_done "$job" 40
-	assert_counted numbers 80
+	assert_counted numbers 70
 	assert_eq "$(output "$job")" 'to its end'
 }
 
@@ -284,7 +271,7 @@ test_a_mount_that_the_next_node_lacks() {
 	script <<-'SH'
 		#!/bin/bash
 		echo ready
-		for ((i = 1; i <= 60; i++)); do echo "$i" >>numbers; sleep 0.2; done
+		for ((i = 1; i <= 50; i++)); do echo "$i" >>numbers; sleep 0.1; done
 	SH
 	trap scratch_away EXIT
 	box_exec ctl scontrol update NodeName=n3,n4 State=DRAIN Reason=test
@@ -301,7 +288,7 @@ test_a_mount_that_the_next_node_lacks() {
 	box_exec "$to" sh -c 'mount -t tmpfs tmpfs "/scratch disk"'
 	wait_moved "$job" 1 30
 	wait_done "$job" 40
-	assert_counted numbers 60
+	assert_counted numbers 50
 }
 scratch_away() {
 	local node
