@@ -27,7 +27,7 @@
 
 static pid_t sentinel;
 static bool script_moves; /* the batch step, of a job whose script itself is to move */
-static char notice[512]; /* what the batch script's stderr is to hear; filled by the parent, written by the task */
+static char notice[512];  /* what the batch script's stderr is to hear; filled by the parent, written by the task */
 
 static void step_name(uint32_t step, char *out, size_t n)
 {
@@ -135,8 +135,8 @@ static void check_protection(uint32_t job)
 
 	snprintf(request, sizeof(request), "{\"op\":\"job_check\",\"job\":%u}", job);
 	if (smg_ask(SMG_SOCKET, request, reply, sizeof(reply), CHECK_LIMIT_MS, 0)) {
-		if (script_moves && errno != ETIMEDOUT)
-			return; /* away for a moment, maybe: smigrate-script waits a little, and says so */
+		if (script_moves)
+			return; /* away or busy for a moment, maybe: smigrate-script has more time to wait, and then says so */
 		gethostname(host, sizeof(host) - 1);
 		snprintf(notice, sizeof(notice),
 			"smigrate: warning: smigrated on %s does not answer: this job is not protected (ask your operator: "

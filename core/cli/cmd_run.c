@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define DAEMON_WAIT_S 60    /* a daemon that is being restarted is waited for */
+#define DAEMON_WAIT_S 60 /* a daemon that is being restarted is waited for */
 
 static void usage(FILE *f)
 {

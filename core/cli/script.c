@@ -14,7 +14,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FIRST_WAIT_S 5	  /* in its first run a job loses nothing by running unprotected, and little by waiting */
+#define FIRST_WAIT_S 5 /* in its first run a job loses nothing by running unprotected, and little by waiting */
+#define FIRST_HEED_S 20
 #define RESUME_WAIT_S 120 /* later ones may have all their work to lose */
 
 #define INSIDE "SMIGRATE_SCRIPT" /* in the script's environment: the job's id */
@@ -163,11 +164,13 @@ static int run_unprotected(const char *path, char **argv, const char *why)
 int script_run(const char *path, char **argv, int strategy)
 {
 	const char *restarts = getenv("SLURM_RESTART_COUNT");
+	bool again = restarts && atoi(restarts) > 0;
 	struct session s = {.log_fd = -1,
 		.quiet = true,
 		.script = true,
 		.status = -1,
-		.wait_s = restarts && atoi(restarts) > 0 ? RESUME_WAIT_S : FIRST_WAIT_S};
+		.wait_s = again ? RESUME_WAIT_S : FIRST_WAIT_S,
+		.heed_s = again ? 0 : FIRST_HEED_S};
 	struct smg_err err = {0};
 	int rc;
 

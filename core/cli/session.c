@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 
 #define SCRIPT_WAIT_S 86400 /* a script that runs does not end because its daemon is away */
+#define UNSURE_WAIT_S 600   /* it was asked to run one, and went away before it said whether it does */
 #define SCRIPT_TERM_MS 1000 /* for Slurm's SIGTERM to reach the script; under proctrack/cgroup it reaches nobody else */
 
 static int connect_once(struct session *s, struct smg_err *err)
@@ -30,7 +31,7 @@ static int connect_once(struct session *s, struct smg_err *err)
 
 static int connect_patiently(struct session *s, struct smg_err *err)
 {
-	int wait_s = s->script && s->sent ? SCRIPT_WAIT_S : s->wait_s;
+	int wait_s = !s->script ? s->wait_s : s->attached ? SCRIPT_WAIT_S : s->sent ? UNSURE_WAIT_S : s->wait_s;
 	int64_t end = smg_steady_us() + wait_s * 1000000LL;
 	bool told = false;
 	int fd;
@@ -112,13 +113,25 @@ static void end_by_signal(void)
 	sigprocmask(SIG_UNBLOCK, &term, NULL);
 }
 
+/* The daemon does not begin for one who has hung up. */
+static int not_heeded(struct session *s, struct smg_err *err)
+{
+	s->refused = true;
+	return smg_fail(err, SMG_ETIME, "smigrated has not answered within %d s", s->heed_s);
+}
+
 static int attend(struct session *s, int fd, struct smg_err *err)
 {
+	int64_t until = smg_steady_us() + s->heed_s * 1000000LL;
+
 	for (;;) {
 		struct pollfd p[2] = {{fd, POLLIN, 0}, {s->signals, POLLIN, 0}};
+		bool heeded = s->attached || !s->heed_s;
 
-		if (poll(p, 2, s->end_at ? SCRIPT_TERM_MS / 10 : -1) < 0 && errno != EINTR)
+		if (poll(p, 2, s->end_at ? SCRIPT_TERM_MS / 10 : heeded ? -1 : 1000) < 0 && errno != EINTR)
 			return smg_fail_errno(err, "cannot wait");
+		if (!heeded && !p[0].revents && smg_steady_us() >= until)
+			return not_heeded(s, err);
 		if (p[1].revents)
 			pass_signal(s, fd);
 		if (p[0].revents) {

@@ -15,11 +15,12 @@ struct session {
 	bool quiet;
 	bool script; /* the job's own: every signal is for it */
 	int wait_s;  /* so long is a daemon waited for that is not there */
+	int heed_s;  /* > 0: and so long for it to take up the request; then it is taken back, and counts as refused */
 	/* Outcome: */
 	bool sent, refused; /* the daemon has been asked, and has said no */
 	bool attached;	    /* the daemon has it; from then on nothing else may run it */
-	bool unstarted; /* it could not be started, and nothing of it has run */
-	int64_t status; /* set to -1 before: not known yet */
+	bool unstarted;	    /* it could not be started, and nothing of it has run */
+	int64_t status;	    /* set to -1 before: not known yet */
 	/* Its own: */
 	bool stop_asked;
 	bool moved;	/* the services are saved: this run of the script is over as soon as Slurm says so */

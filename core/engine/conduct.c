@@ -85,8 +85,8 @@ static void service_ended(struct wf *wf, size_t i, int status, const char *reaso
 		note_failure(wf, s->exit_status);
 		svc_move(wf, i, SMG_SVC_EXITED, reason);
 		if (!s->spec->script || reason[0])
-			wf_say(wf, s->spec->name, SMG_ERROR, "service %s ended with status %d%s%s", s->spec->name, (int)s->exit_status,
-			reason[0] ? ": " : "", reason);
+			wf_say(wf, s->spec->name, SMG_ERROR, "service %s ended with status %d%s%s", s->spec->name,
+				(int)s->exit_status, reason[0] ? ": " : "", reason);
 	}
 	s->busy = true;
 	wf_worker(wf, clean_worker, i);
@@ -586,8 +586,8 @@ static void finish(struct wf *wf)
 	pthread_mutex_lock(&wf->lock);
 	wf->ended = true;
 	wf_close_output(wf);
-	client_push(wf, json_pack("{s:b,s:I,s:b}", "done", 1, "status", (json_int_t)wf->exit_status, "unstarted",
-				  script_never_ran(wf)));
+	client_push(wf,
+		json_pack("{s:b,s:I,s:b}", "done", 1, "status", (json_int_t)wf->exit_status, "unstarted", script_never_ran(wf)));
 	smg_info("%s: over (%s), status %lld", wf->id, smg_wf_state_name(wf->state), (long long)wf->exit_status);
 	wf_wake(wf);
 }

@@ -11,7 +11,7 @@
 #define FETCH_PARALLEL 2
 #define RESTORE_TRIES 3
 #define SCRIPT_TRIES 42 /* ten minutes, for an operator to mount what is missing: a script is at home on no other node's files */
-#define FETCH_TRIES 5 /* of a fetch that arrived damaged; a peer that is away is asked for as long as the job lives */
+#define FETCH_TRIES 5	/* of a fetch that arrived damaged; a peer that is away is asked for as long as the job lives */
 #define PEER_MS 10000
 #define MAX_HOPS 8
 #define RESTORE_FIXED (64 << 20) /* what a restore costs whatever its size, as bytes of memory */

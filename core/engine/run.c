@@ -326,6 +326,8 @@ static int obtain(struct visit *v, struct smg_spec **spec, struct wf **wf, struc
 			got = take_foreign(v, id, stale, *spec, wf, c, status, err);
 		if (stale)
 			wf_drop(stale);
+		if (got == GOT_IT && !*wf && v->script && client_gone(v->conn))
+			return smg_fail(err, SMG_ENOENT, "the client has gone: it runs its script without us");
 		if (got == GOT_IT && !*wf) {
 			*wf = start_fresh(v, smg_steal(*spec), err);
 			if (!*wf)

@@ -45,7 +45,8 @@ static bool is_wanted(const char *path, const char *type)
 		"debugfs", "tracefs", "securityfs", "pstore", "bpf", "configfs", "fusectl", "hugetlbfs", "rpc_pipefs", "nsfs",
 		"binfmt_misc", "efivarfs", "selinuxfs", "squashfs", "ramfs", NULL};
 	static const char *const own[] = {"/proc", "/sys", "/dev", "/boot", "/snap", NULL};
-	static const char *const systems[] = {"/run", "/var/run", "/var/lib/docker", "/var/lib/containers", "/var/lib/containerd", NULL};
+	static const char *const systems[] = {
+		"/run", "/var/run", "/var/lib/docker", "/var/lib/containers", "/var/lib/containerd", NULL};
 
 	if (!strcmp(path, "/") || is_one_of(made_up, type) || is_one_of(own, path))
 		return false;
@@ -71,17 +72,18 @@ static bool has_option(const char *options, const char *word)
 /* One line, which is cut up. NULL: it is not to be bound. */
 static json_t *choose(char *line)
 {
-	SMG_AUTOFREE char *path = smg_xcalloc(strlen(line) + 1, 1), *options = smg_xcalloc(strlen(line) + 1, 1);
 	char *dash = strstr(line, " - "), type[64];
-	int id;
+	int id, path = 0, path_end = 0, options = 0, options_end = 0;
 
-	if (!dash || sscanf(line, "%d %*d %*s %*s %s %s", &id, path, options) != 3 || sscanf(dash, " - %63s", type) != 1)
+	if (!dash || sscanf(dash, " - %63s", type) != 1 ||
+		sscanf(line, "%d %*d %*s %*s %n%*s%n %n%*s%n", &id, &path, &path_end, &options, &options_end) != 1 || !options_end)
 		return NULL;
-	smg_mountinfo_unescape(path);
-	if (!is_wanted(path, type))
+	line[path_end] = line[options_end] = '\0';
+	smg_mountinfo_unescape(line + path);
+	if (!is_wanted(line + path, type))
 		return NULL;
-	return json_pack("{s:i, s:s, s:b, s:b}", "id", id, "path", path, "read_only", has_option(options, "ro"), "noexec",
-		has_option(options, "noexec")); /* NULL for a path that is not UTF-8 */
+	return json_pack("{s:i, s:s, s:b, s:b}", "id", id, "path", line + path, "read_only", has_option(line + options, "ro"),
+		"noexec", has_option(line + options, "noexec")); /* NULL for a path that is not UTF-8 */
 }
 
 static int by_path(const void *a, const void *b)
@@ -155,7 +157,8 @@ static int lacks(const char *path, struct smg_err *err)
 
 	gethostname(host, sizeof(host) - 1);
 	return smg_fail(err, SMG_EUNSUP,
-		"the node that it comes from has a file system mounted at %s, and %s has none there (or the user cannot reach it): mount "
+		"the node that it comes from has a file system mounted at %s, and %s has none there (or the user cannot reach it): "
+		"mount "
 		"it here, or take both nodes for one of a kind",
 		path, host);
 }
@@ -261,7 +264,8 @@ static void add_bind(json_t *config, const char *stage, const json_t *m)
 {
 	json_t *mounts = json_object_get(config, "mounts");
 
-	smg_oci_add_bind(config, stage, json_string_value(json_object_get(m, "path")), json_is_true(json_object_get(m, "read_only")));
+	smg_oci_add_bind(
+		config, stage, json_string_value(json_object_get(m, "path")), json_is_true(json_object_get(m, "read_only")));
 	if (json_is_true(json_object_get(m, "noexec")))
 		json_array_append_new(
 			json_object_get(json_array_get(mounts, json_array_size(mounts) - 1), "options"), json_string("noexec"));
@@ -315,7 +319,8 @@ static int check_owner(int client_ns, struct smg_err *err)
 		return smg_fail_errno(err, "the job's mount namespace");
 	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
 		return 0;
-	return smg_fail(err, SMG_EUNSUP, "the script runs in a user namespace of its own, whose files cannot be taken for the node's");
+	return smg_fail(
+		err, SMG_EUNSUP, "the script runs in a user namespace of its own, whose files cannot be taken for the node's");
 }
 
 int smg_node_root_mount(const struct smg_plan *p, int client_ns, json_t *config, struct smg_err *err)

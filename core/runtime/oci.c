@@ -158,8 +158,8 @@ static json_t *linux_json(const struct smg_launch *l)
 	for (size_t i = 0; l->owner->uid == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
 		json_array_append_new(masked, json_string(folders[i]));
 	return json_pack("{s:s, s:{s:[{s:b, s:s}]}, s:o, s:o, s:o, s:s}", "cgroupsPath", l->cgroup, "resources", "devices", "allow",
-		0, "access", "rwm", "namespaces", namespaces_json(l->service->network, !l->service->script), "maskedPaths", masked, "readonlyPaths",
-		readonly, "rootfsPropagation", "private");
+		0, "access", "rwm", "namespaces", namespaces_json(l->service->network, !l->service->script), "maskedPaths", masked,
+		"readonlyPaths", readonly, "rootfsPropagation", "private");
 }
 
 json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
@@ -167,10 +167,9 @@ json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
 	const struct smg_service *s = l->service;
 	SMG_AUTOFREE char *rootfs = smg_xasprintf("%s/rootfs", bundle);
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
-	json_t *config =
-		json_pack("{s:s, s:o, s:{s:s, s:b}, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process", process_json(l), "root",
-			"path", rootfs, "readonly", (int)s->read_only, "mounts", system_mounts(bundle), "linux", linux_json(l),
-			"annotations", "org.criu.config", conf);
+	json_t *config = json_pack("{s:s, s:o, s:{s:s, s:b}, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process", process_json(l),
+		"root", "path", rootfs, "readonly", (int)s->read_only, "mounts", system_mounts(bundle), "linux", linux_json(l),
+		"annotations", "org.criu.config", conf);
 
 	/* A script's is the node's, whichever that is. */
 	if (!s->script)
@@ -198,7 +197,9 @@ char *smg_oci_text(const json_t *config)
 	static const char *const keys[] = {"\"soft\": ", "\"hard\": "};
 	char *text = json_dumps(config, JSON_INDENT(1));
 
-	for (size_t i = 0; text && i < 2; i++) {
+	if (!text)
+		return NULL;
+	for (size_t i = 0; i < 2; i++) {
 		SMG_AUTOFREE char *from = smg_xasprintf("%s%s", keys[i], most);
 		char *at;
 

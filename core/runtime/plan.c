@@ -60,8 +60,8 @@ json_t *smg_plan_make(const struct smg_launch *l, const char *bundle, const char
 		"bundle", bundle, "runc_root", runc_root, "dir", l->dir, "image", s->image, "prefix", l->prefix, "image_dir",
 		l->image_dir ? l->image_dir : "", "log", log, "path", smg_oci_path(s->environment), "cwd",
 		s->working_dir ? s->working_dir : "/", "cgroup_dir", cgroup_dir, "command", smg_oci_strings(s->command), "mounts",
-		mounts_json(l), "tmpfs", tmpfs_json(s), "restore", l->restore, "script", s->script, "owner", owner_json(l->owner), "net",
-		net_json(l->net));
+		mounts_json(l), "tmpfs", tmpfs_json(s), "restore", l->restore, "script", s->script, "owner", owner_json(l->owner),
+		"net", net_json(l->net));
 }
 
 static int read_owner(const json_t *j, struct smg_owner *o)
@@ -114,7 +114,8 @@ int smg_plan_read(const char *bundle, struct smg_plan *out, struct smg_err *err)
 	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s?o, s:b, s?b, s:o, s:o}", "id",
 		    &p.id, "image_dir", &p.image_dir, "log", &p.log, "bundle", &p.bundle, "runc_root", &p.runc_root, "dir", &p.dir,
 		    "image", &p.image, "prefix", &p.prefix, "path", &p.path, "cwd", &p.cwd, "cgroup_dir", &p.cgroup_dir, "command",
-		    &p.command, "mounts", &p.mounts, "tmpfs", &p.tmpfs, "restore", &restore, "script", &script, "owner", &owner, "net", &net) < 0 ||
+		    &p.command, "mounts", &p.mounts, "tmpfs", &p.tmpfs, "restore", &restore, "script", &script, "owner", &owner,
+		    "net", &net) < 0 ||
 		read_owner(owner, &p.owner) < 0 || read_net(net, &p) < 0) {
 		json_decref(p.json);
 		return smg_fail(err, SMG_EPROTO, "%s: a member is missing or of the wrong type", path);

@@ -13,9 +13,9 @@ static const char *const lines[SMG_N_RLIMITS] = {"Max address space", "Max core 
 	"Max processes", "Max resident set", "Max realtime priority", "Max realtime timeout", "Max pending signals",
 	"Max stack size"};
 
-static const int kinds[SMG_N_RLIMITS] = {RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS, RLIMIT_MEMLOCK,
-	RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME, RLIMIT_SIGPENDING,
-	RLIMIT_STACK};
+static const int kinds[SMG_N_RLIMITS] = {RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS,
+	RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME,
+	RLIMIT_SIGPENDING, RLIMIT_STACK};
 
 static int64_t limit_of(rlim_t v)
 {

@@ -363,7 +363,8 @@ static bool in_volume(const struct smg_plan *p, const char *path)
 /* 0: there for the user; else errno. A link leads where it would lead inside. */
 static int look(const struct smg_plan *p, int root, const char *path, bool folder)
 {
-	SMG_AUTOCLOSE int fd = smg_open_how(root, path, O_PATH | (folder ? O_DIRECTORY : 0), RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	SMG_AUTOCLOSE int fd =
+		smg_open_how(root, path, O_PATH | (folder ? O_DIRECTORY : 0), RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 	struct stat st;
 
 	if (in_volume(p, path))

@@ -45,7 +45,7 @@ struct smg_launch {
 	int out_fd, err_fd;  /* the job's stdout and stderr; the shim gets copies */
 	bool restore;	     /* from dir/images instead of starting the command */
 	const struct smg_script *script; /* where service->script, and it is started */
-	char *unmet;	     /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
+	char *unmet; /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
 	size_t unmet_size;
 	const struct smg_net *net; /* where network is SMG_NET_BRIDGE; it is up */
 	int log_fd;		   /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */

@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#define SMG_SCRIPT_NAME "script" /* of the workflow and of its service */
+#define SMG_SCRIPT_NAME "script"	      /* of the workflow and of its service */
 #define SMG_SCRIPT_DIR "/run/smigrate/script" /* in the container, on every node: a shell reads its script as it goes */
 #define SMG_SCRIPT_FILE "slurm_script"
 #define SMG_SCRIPT_CALL "call"

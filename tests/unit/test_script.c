@@ -149,8 +149,8 @@ static void mounts_are_chosen(void **state)
 static void unlimited_is_the_kernels_word(void **state)
 {
 	static const char lie[] = "X=\"hard\": 9223372036854775807";
-	SMG_AUTOJSON json_t *j = json_pack("{s:[{s:I,s:I}], s:[s]}", "rlimits", "soft", (json_int_t)1024, "hard",
-		(json_int_t)INT64_MAX, "env", lie);
+	SMG_AUTOJSON json_t *j =
+		json_pack("{s:[{s:I,s:I}], s:[s]}", "rlimits", "soft", (json_int_t)1024, "hard", (json_int_t)INT64_MAX, "env", lie);
 	SMG_AUTOFREE char *text = smg_oci_text(j);
 
 	(void)state;

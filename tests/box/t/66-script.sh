@@ -265,6 +265,26 @@ test_the_daemon_is_upgraded_beside_it() {
 	assert_eq "$(output "$job")" 'to its end'
 }
 
+# One that hangs: after a while it runs without, and not a second time when the daemon is back.
+test_a_stuck_daemon_at_the_start() {
+	local job
+	script <<-'SH'
+		#!/bin/bash
+		echo "script says $SLURM_JOB_ID"
+	SH
+	trap daemon_goes_on EXIT
+	box_exec n1 sh -c 'kill -STOP $(cat /run/box/smigrated.pid)'
+	job=$(submit_script -w n1 --migrate job.sh)
+	wait_said "$job" 'not protected: smigrated has not answered within' 50
+	wait_said "$job" "script says $job" 10
+	daemon_goes_on
+	wait_job_state "$job" COMPLETED 40
+	sleep 1
+	assert_eq "$(output "$job" | grep -c 'script says')" 1
+	assert_nothing_left "$job"
+}
+daemon_goes_on() { box_exec n1 sh -c 'kill -CONT $(cat /run/box/smigrated.pid)'; }
+
 # It waits until the node is what the other was, and goes on then.
 test_a_mount_that_the_next_node_lacks() {
 	local job to
