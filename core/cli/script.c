@@ -161,6 +161,22 @@ static int run_unprotected(const char *path, char **argv, const char *why)
 	return 126;
 }
 
+/* What a container could not give it. */
+static const char *unfit(void)
+{
+	static const char *const gpus[] = {"SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE"};
+
+	if (geteuid() == 0)
+		return "a script of root's would have none of root's rights in its container";
+	for (size_t i = 0; i < sizeof(gpus) / sizeof(gpus[0]); i++) {
+		const char *v = getenv(gpus[i]);
+
+		if (v && *v)
+			return "the job has GPUs, which its container would not have, since CRIU cannot save what uses them";
+	}
+	return NULL;
+}
+
 int script_run(const char *path, char **argv, int strategy)
 {
 	const char *restarts = getenv("SLURM_RESTART_COUNT");
@@ -174,6 +190,8 @@ int script_run(const char *path, char **argv, int strategy)
 	struct smg_err err = {0};
 	int rc;
 
+	if (unfit())
+		return run_unprotected(path, argv, unfit());
 	s.signals = session_catch_signals(true);
 	rc = protected_run(path, argv, strategy, &s, &err);
 	if (rc == 0 && !s.unstarted)

@@ -4,17 +4,8 @@
 . "$(dirname "$0")/../../lib.sh"
 # shellcheck source=workflow.sh
 . "$(dirname "$0")/workflow.sh"
-
-# A script from standard input as job.sh; what a test leaves in the folder of the one before is gone.
-script() { prepare && in_wf tee job.sh >/dev/null; }
-submit_script() { in_wf sbatch --parsable -p low -o wf-%j.out "$@"; } # [SBATCH-ARG...] job.sh [ARG...]
-exit_code() { job_field "$1" ExitCode; }
-counted() { ticks "$1"; }
-has_counted() { (($(counted "$1") >= $2)); }
-wait_counted() { retry "$3" has_counted "$1" "$2" || fail "$1 has $(counted "$1") lines, wanted $2"; } # FILE N SECONDS
-assert_counted() { # FILE N: from 1 to N, none missing, none twice
-	seq "$2" | in_wf cmp - "$1" || fail "$1: $(in_wf cat "$1" | tr '\n' ' ')"
-}
+# shellcheck source=script.sh
+. "$(dirname "$0")/script.sh"
 
 test_a_loop_goes_on_at_the_same_line() {
 	local job first second
@@ -32,8 +23,8 @@ test_a_loop_goes_on_at_the_same_line() {
 		exit 7
 	SH
 	in_wf mkdir sub
-	job=$(submit_script --migrate -w n1,n2,n3 -N 1 --job-name="it's \"my\" job" job.sh 'two words' '$x;"y" *')
-	wait_counted numbers 5 20
+	job=$(submit_script --migrate --job-name="it's \"my\" job" job.sh 'two words' '$x;"y" *')
+	wait_ticks numbers 5 20
 	first=$(node_of "$job")
 	preempt "$job" 2 >/dev/null
 	wait_moved "$job" 1 30
@@ -64,7 +55,7 @@ test_by_way_of_the_disk_and_in_python() {
 		print(token, os.environ["SLURM_JOB_ID"], os.getcwd())
 	SH
 	job=$(submit_script --migrate job.sh)
-	wait_counted numbers 5 20
+	wait_ticks numbers 5 20
 	preempt_to_disk "$job" 3
 	wait_moved "$job" 1 60
 	wait_done "$job" 30
@@ -100,6 +91,7 @@ test_environment_as_slurm_makes_it() {
 		in_wf cmp "plain.$how" "moving.$how" || in_wf diff -a "plain.$how" "moving.$how" ||
 			fail "another environment with --export=$how"
 		assert_eq "$(output "$job")" '' "output with --export=$how"
+		assert_eq "$(wf_state "$job")" 'done' "workflow with --export=$how"
 	done
 }
 
@@ -124,39 +116,6 @@ test_signals_reach_the_script() {
 	wait_said "$job" 'heard TERM' 10
 	wait_wf "$job" stopped 10
 	assert_nothing_left "$job"
-}
-
-# Without a trap it dies of the signal as it would have, and so does what it waits for, before its next line. One that ignores it
-# gets Slurm's KillWait (10 s in the box), no more. One that the user alone has signalled goes on.
-test_what_ends_a_script() {
-	local plain stubborn own began=$SECONDS
-	script <<-'SH'
-		#!/bin/bash
-		echo ready
-		sleep 300
-		echo 'one line more'
-	SH
-	printf '#!/bin/bash\ntrap "" TERM\necho ready\nwhile :; do sleep 1; done\n' | in_wf tee stubborn.sh >/dev/null
-	printf '#!/bin/bash\ntrap "echo heard TERM" TERM\necho ready\nfor ((i = 0; i < 40; i++)); do sleep 0.1; done\necho end\n' |
-		in_wf tee own.sh >/dev/null
-	plain=$(submit_script --migrate job.sh)
-	stubborn=$(submit_script --migrate stubborn.sh)
-	own=$(submit_script --migrate own.sh)
-	wait_said "$plain" ready 20
-	wait_said "$stubborn" ready 20
-	wait_said "$own" ready 20
-	box_as user1 ctl scancel --batch --signal=TERM "$own"
-	box_as user1 ctl scancel "$plain" "$stubborn"
-	began=$SECONDS
-	wait_wf "$plain" stopped 10
-	((SECONDS - began < 8)) || fail "took $((SECONDS - began)) s"
-	[[ $(output "$plain") != *'one line more'* ]] || fail "it went on: $(output "$plain")"
-	wait_done "$own" 20
-	assert_eq "$(output "$own" | grep -v CANCELLED)" $'ready\nheard TERM\nend' # Slurm says that of every such signal
-	wait_wf "$stubborn" stopped 30
-	((SECONDS - began >= 8)) || fail "it had $((SECONDS - began)) s only"
-	assert_nothing_left "$plain"
-	assert_nothing_left "$stubborn"
 }
 
 test_srun_and_smigrate_run_are_refused_inside() {
@@ -244,47 +203,6 @@ test_a_script_that_cannot_be_saved_begins_again() {
 }
 other_than() { if [[ $1 == n1 ]]; then echo n2; else echo n1; fi; }
 
-test_the_daemon_is_upgraded_beside_it() {
-	local job node
-	script <<-'SH'
-		#!/bin/bash
-		for ((i = 1; i <= 70; i++)); do echo "$i" >>numbers; sleep 0.1; done
-		echo 'to its end'
-	SH
-	trap put_back EXIT
-	job=$(submit_script --migrate job.sh)
-	wait_counted numbers 3 20
-	node=$(node_of "$job")
-	stop_daemon "$node" KILL
-	sleep 1
-	start_daemon "$node"
-	preempt "$job" 3 >/dev/null
-	wait_moved "$job" 1 40
-	wait_done "$job" 40
-	assert_counted numbers 70
-	assert_eq "$(output "$job")" 'to its end'
-}
-
-# One that hangs: after a while it runs without, and not a second time when the daemon is back.
-test_a_stuck_daemon_at_the_start() {
-	local job
-	script <<-'SH'
-		#!/bin/bash
-		echo "script says $SLURM_JOB_ID"
-	SH
-	trap daemon_goes_on EXIT
-	box_exec n1 sh -c 'kill -STOP $(cat /run/box/smigrated.pid)'
-	job=$(submit_script -w n1 --migrate job.sh)
-	wait_said "$job" 'not protected: smigrated has not answered within' 50
-	wait_said "$job" "script says $job" 10
-	daemon_goes_on
-	wait_job_state "$job" COMPLETED 40
-	sleep 1
-	assert_eq "$(output "$job" | grep -c 'script says')" 1
-	assert_nothing_left "$job"
-}
-daemon_goes_on() { box_exec n1 sh -c 'kill -CONT $(cat /run/box/smigrated.pid)'; }
-
 # It waits until the node is what the other was, and goes on then.
 test_a_mount_that_the_next_node_lacks() {
 	local job to
@@ -300,7 +218,7 @@ test_a_mount_that_the_next_node_lacks() {
 			mkdir "/scratch disk/closed/in" && mount -t tmpfs tmpfs "/scratch disk/closed/in"'
 	done
 	job=$(submit_script --migrate job.sh)
-	wait_counted numbers 3 20
+	wait_ticks numbers 3 20
 	[[ $(node_of "$job") == n1 ]] || to=n1
 	box_exec "$to" umount -R '/scratch disk'
 	preempt "$job" 8 >/dev/null
@@ -314,56 +232,6 @@ scratch_away() {
 	local node
 	others_back
 	for node in $(box_nodes); do box_exec "$node" sh -c 'umount -R "/scratch disk"; rmdir "/scratch disk"' 2>/dev/null || true; done
-}
-
-# Where CRIU cannot save what runs on the node's root: a slurmd of its own root, an overlay over the node's overlay.
-test_a_root_that_cannot_be_saved_is_said_at_the_start() {
-	local job
-	script <<-'SH'
-		#!/bin/bash
-		echo "it ran as $(id -un)"
-	SH
-	trap own_slurmd EXIT
-	box_exec n4 sh -c 'box-stop slurmd; mkdir -p /var/lib/smigrate/over/u /var/lib/smigrate/over/w /run/over
-		cat >/run/over.sh <<-"END"
-			set -e
-			mount -t overlay overlay -o lowerdir=/,upperdir=/var/lib/smigrate/over/u,workdir=/var/lib/smigrate/over/w /run/over
-			for dir in proc sys dev run shared var/lib/smigrate; do mount --rbind "/$dir" "/run/over/$dir"; done
-			cd /run/over && mkdir -p old && pivot_root . old && umount -l /old
-			exec box-start slurmd
-		END
-		unshare -m --propagation private sh /run/over.sh'
-	retry 30 node_n4_idle || fail "slurmd on n4 does not come back"
-	job=$(submit_script -w n4 --migrate job.sh)
-	wait_done "$job" 40
-	assert_contains "$(output "$job")" 'overlay over another overlay'
-	assert_contains "$(output "$job")" 'runs without protection'
-	assert_contains "$(output "$job")" 'it ran as user1'
-	assert_contains "$(events "$job")" 'overlay over another overlay'
-}
-node_n4_idle() { [[ $(box_exec ctl sinfo -h -n n4 -p low -o %T) == idle ]]; }
-own_slurmd() {
-	box_exec n4 sh -c 'box-stop slurmd; rm -rf /var/lib/smigrate/over; box-start slurmd'
-	retry 30 node_n4_idle || fail "slurmd on n4 does not come back"
-}
-
-# No daemon, or one that says no: it runs as it would have, and says that nothing protects it.
-test_unprotected_but_not_harmed() {
-	local job
-	script <<-'SH'
-		#!/bin/bash
-		echo "script says <$1> ${SMIGRATE_SCRIPT_PATH-} ${SMIGRATE_SCRIPT-}"
-		srun echo a step
-		exit 4
-	SH
-	trap put_back EXIT
-	stop_daemon n1
-	job=$(submit_script -w n1 --migrate job.sh 'an argument')
-	wait_job_state "$job" FAILED 40
-	assert_contains "$(output "$job")" 'not protected'
-	assert_contains "$(output "$job")" 'script says <an argument>'
-	assert_contains "$(output "$job")" 'a step'
-	assert_eq "$(exit_code "$job")" 4:0
 }
 
 run_tests "$@"
