@@ -10,6 +10,7 @@
 #include "workflow/spec.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -129,22 +130,40 @@ static int make_script(const char *path, char **argv, json_t **out, struct smg_e
 
 /* ---- running it ---- */
 
-static int protected_run(const char *path, char **argv, int strategy, struct session *s, struct smg_err *err)
+static json_t *make_request(const char *path, char **argv, int strategy, struct smg_err *err)
 {
 	SMG_AUTOSPEC struct smg_spec *spec = NULL;
-	SMG_AUTOJSON json_t *request = NULL;
 	struct smg_limits limits = {0};
 	json_t *script = NULL;
 
 	if (make_script(path, argv, &script, err) < 0)
-		return -1;
+		return NULL;
 	smg_rlimits_own(&limits); /* the job's, as Slurm has set them */
 	spec = smg_spec_script(&limits);
 	if (strategy >= 0)
 		spec->strategy = (enum smg_strategy)strategy;
-	request = json_pack("{s:s, s:o, s:o}", "op", "run", "spec", smg_spec_to_json(spec), "script", script);
-	s->request = request;
-	return session_follow(s, err);
+	return json_pack("{s:s, s:o, s:o}", "op", "run", "spec", smg_spec_to_json(spec), "script", script);
+}
+
+/* A no that may be a yes in a moment, say since slurmctld does not answer the daemon. A signal ends the waiting. */
+static bool try_again(const struct session *s, const struct smg_err *err, int64_t until)
+{
+	struct pollfd p = {s->signals, POLLIN, 0};
+
+	return s->refused && !s->attached && err->code == SMG_EAGAIN && smg_steady_us() < until && poll(&p, 1, 1000) == 0;
+}
+
+static int protected_run(const json_t *request, struct session *s, int patience_s, struct smg_err *err)
+{
+	int64_t until = smg_steady_us() + patience_s * 1000000LL;
+	int rc;
+
+	do {
+		s->sent = s->refused = false;
+		s->request = request;
+		rc = session_follow(s, err);
+	} while (rc < 0 && try_again(s, err, until));
+	return rc;
 }
 
 /* As Slurm would have. */
@@ -187,13 +206,15 @@ int script_run(const char *path, char **argv, int strategy)
 		.status = -1,
 		.wait_s = again ? RESUME_WAIT_S : FIRST_WAIT_S,
 		.heed_s = again ? 0 : FIRST_HEED_S};
+	SMG_AUTOJSON json_t *request = NULL;
 	struct smg_err err = {0};
 	int rc;
 
 	if (unfit())
 		return run_unprotected(path, argv, unfit());
 	s.signals = session_catch_signals(true);
-	rc = protected_run(path, argv, strategy, &s, &err);
+	request = make_request(path, argv, strategy, &err);
+	rc = request ? protected_run(request, &s, again ? RESUME_WAIT_S : FIRST_HEED_S, &err) : -1;
 	if (rc == 0 && !s.unstarted)
 		return (int)s.status;
 	session_release_signals(s.signals);
