@@ -22,6 +22,7 @@ LIBS     = -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lmung
 
 lib_src    := $(wildcard $(addprefix core/,$(addsuffix /*.c,base workflow state runtime transfer engine)))
 slurm_src  := $(filter-out %_fake.c,$(wildcard core/slurm/*.c))
+init_src   := $(wildcard core/init/*.c)
 daemon_src := $(wildcard core/daemon/*.c)
 cli_src    := $(wildcard core/cli/*.c)
 shim_src   := $(wildcard core/shim/*.c)
@@ -37,7 +38,7 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 lib      := $(BUILD)/libsmigrate.a
-programs := $(BUILD)/smigrate $(BUILD)/smigrated $(BUILD)/smigrate-shim $(BUILD)/smigrate-sentinel
+programs := $(BUILD)/smigrate $(BUILD)/smigrated $(BUILD)/smigrate-shim $(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init
 plugin   := $(BUILD)/spank_smigrate.so
 units    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(unit_src))
 benches  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(bench_src))
@@ -65,6 +66,10 @@ $(BUILD)/smigrate-shim: $(call obj,$(shim_src)) $(lib)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/smigrate-sentinel: $(call obj,$(sentinel_src))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
+# Nothing but libc, which every container of a script has mapped anyway.
+$(BUILD)/smigrate-init: $(call obj,$(init_src))
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
 $(plugin): $(call obj,$(plugin_src)) spank_plugin/spank_smigrate.lds
@@ -138,7 +143,8 @@ install: all ## into DESTDIR
 		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	install -m 755 $(BUILD)/smigrate $(DESTDIR)$(BINDIR)
 	install -m 755 $(BUILD)/smigrated $(DESTDIR)$(SBINDIR)
-	install -m 755 $(BUILD)/smigrate-shim $(BUILD)/smigrate-sentinel $(DESTDIR)$(LIBEXECDIR)
+	install -m 755 $(BUILD)/smigrate-shim $(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init $(DESTDIR)$(LIBEXECDIR)
+	ln -sf $(BINDIR)/smigrate $(DESTDIR)$(LIBEXECDIR)/smigrate-script
 	install -m 644 $(plugin) $(DESTDIR)$(PLUGINDIR)
 	[ -e $(DESTDIR)$(SYSCONFDIR)/smigrate/smigrate.conf ] || install -m 644 etc/smigrate.conf $(DESTDIR)$(SYSCONFDIR)/smigrate
 	install -m 644 etc/plugstack.conf.d/smigrate.conf $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d

@@ -30,6 +30,18 @@
 
 extern char **environ;
 
+/* srun's end of a step stays on the node, and slurmstepd's processes are none of the container. */
+static void refuse_in_script(void)
+{
+	const char *job = getenv("SLURM_JOB_ID"), *inside = getenv("SMIGRATE_SCRIPT");
+
+	if (spank_context() != S_CTX_LOCAL || !job || !inside || strcmp(job, inside) != 0)
+		return;
+	slurm_error("smigrate: srun inside a script under --migrate without a file cannot be moved with it: start the program "
+		    "without srun, or describe the job in a workflow file (--migrate=FILE)");
+	exit(1);
+}
+
 int smg_submit_init(spank_t sp)
 {
 	/* srun inside a job hands the inherited option to its step, where it is wanted; a new job inherits nothing. */
@@ -39,9 +51,11 @@ int smg_submit_init(spank_t sp)
 		unsetenv(ENV_TO_STEP);
 		unsetenv(ENV_TO_TOOL);
 		unsetenv("SMIGRATE_FILE");
+		unsetenv("SMIGRATE_SCRIPT"); /* from within a job's moving script: that is the other job's */
 		if (smg_is_sbatch() && file && *file)
 			setenv(ENV_TO_TOOL, file, 1);
 	}
+	refuse_in_script();
 	return spank_option_register(sp, &smg_migrate_option) == ESPANK_SUCCESS ? 0 : -1;
 }
 
@@ -143,7 +157,6 @@ int smg_submit_post_opt(spank_t sp)
 {
 	static int component; /* called once for each component of a heterogeneous job */
 	struct smg_submit s = {
-		.file = smg_migrate.file,
 		.requeue = smg_sbatch_get("requeue"),
 		.nodes = smg_sbatch_get("nodes"),
 		.open_mode = smg_sbatch_get("open-mode"),
@@ -160,7 +173,11 @@ int smg_submit_post_opt(spank_t sp)
 		slurm_error("smigrate: %s", why);
 		refuse();
 	}
-	if (check_file(smg_migrate.file))
+	if (smg_migrate.too_long) {
+		slurm_error("smigrate: the path of the workflow file is longer than a path may be");
+		refuse();
+	}
+	if (*smg_migrate.file && check_file(smg_migrate.file))
 		refuse();
 	keep_output(&s);
 	unsetenv("SBATCH_MIGRATE"); /* it was for this job, not for those submitted from within it */

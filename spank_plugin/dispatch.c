@@ -15,7 +15,8 @@ static int on_migrate(int val, const char *file, int remote)
 	(void)val;
 	smg_migrate.given = true;
 	smg_migrate.file[0] = '\0';
-	if (file && strlen(file) < sizeof(smg_migrate.file))
+	smg_migrate.too_long = file && strlen(file) >= sizeof(smg_migrate.file);
+	if (file && !smg_migrate.too_long)
 		strcpy(smg_migrate.file, file);
 	return remote ? 0 : smg_submit_option();
 }
@@ -23,8 +24,8 @@ static int on_migrate(int val, const char *file, int remote)
 struct spank_option smg_migrate_option = {
 	.name = "migrate",
 	.arginfo = "FILE",
-	.usage = "when preempted, move the containers of workflow FILE to another node",
-	.has_arg = 2, /* a bare --migrate is to be refused by us, in words */
+	.usage = "when preempted, move the containers of workflow FILE, or the batch script itself, to another node",
+	.has_arg = 2,
 	.cb = on_migrate,
 };
 
@@ -64,10 +65,9 @@ int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 
 int slurm_spank_task_init(spank_t sp, int ac, char **av)
 {
-	(void)sp;
 	(void)ac;
 	(void)av;
-	smg_step_task_init();
+	smg_step_task_init(sp);
 	return 0;
 }
 

@@ -24,7 +24,8 @@
 /* dispatch.c: what the user asked for, as far as this process has heard. */
 struct smg_option {
 	bool given;
-	char file[4096]; /* as the user wrote it; "" where --migrate came without a value, or with one too long for a path */
+	char file[4096]; /* as the user wrote it; "" where --migrate came without a value: the batch script itself is to move */
+	bool too_long;	 /* it was longer than a path may be */
 };
 extern struct smg_option smg_migrate;
 extern struct spank_option smg_migrate_option;
@@ -36,7 +37,7 @@ int smg_submit_post_opt(spank_t sp); /* ends the process with 1 to refuse a subm
 
 /* remote.c: in slurmstepd, as root; task_init in the user's process just before exec. */
 void smg_step_post_opt(spank_t sp);
-void smg_step_task_init(void);
+void smg_step_task_init(spank_t sp);
 void smg_step_task_exit(spank_t sp); /* once a task of the step */
 
 /* job_script.c: in slurmd, as it starts. */

@@ -7,6 +7,7 @@
 #include "json_text.h"
 #include "sentinel/sentinel.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -22,8 +23,11 @@
 #define CHECK_LIMIT_MS 100 /* what a dead daemon may cost a job's start */
 #define LEAVE_LIMIT_MS 50  /* what a sentinel that is still talking to the daemon may cost a step's end */
 
+#define SCRIPT_PROGRAM SMG_LIBEXECDIR "/smigrate-script"
+
 static pid_t sentinel;
-static char notice[512]; /* what the batch script's stderr is to hear; filled by the parent, written by the task */
+static bool script_moves; /* the batch step, of a job whose script itself is to move */
+static char notice[512];  /* what the batch script's stderr is to hear; filled by the parent, written by the task */
 
 static void step_name(uint32_t step, char *out, size_t n)
 {
@@ -105,12 +109,34 @@ static void tell_file(spank_t sp)
 	spank_setenv(sp, "SMIGRATE_FILE", path, 1);
 }
 
+/*
+ * The script stays Slurm's task, with all that Slurm does for one; only the program is ours, which has the daemon run the script.
+ * It is told by its environment what the script is: argv has no room for one word more.
+ */
+static void put_in_front(spank_t sp)
+{
+	char **argv = NULL;
+	int argc = 0;
+
+	if (spank_get_item(sp, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1 || !argv || !argv[0])
+		return;
+	if (access(SCRIPT_PROGRAM, X_OK)) {
+		dprintf(STDERR_FILENO, "smigrate: warning: " SCRIPT_PROGRAM ": %s: this job is not protected (ask your operator)\n",
+			strerror(errno));
+		return;
+	}
+	if (spank_setenv(sp, "SMIGRATE_SCRIPT_PATH", argv[0], 1) == ESPANK_SUCCESS)
+		argv[0] = SCRIPT_PROGRAM;
+}
+
 static void check_protection(uint32_t job)
 {
 	char request[64], reply[4096], why[384], host[64] = "this node";
 
 	snprintf(request, sizeof(request), "{\"op\":\"job_check\",\"job\":%u}", job);
 	if (smg_ask(SMG_SOCKET, request, reply, sizeof(reply), CHECK_LIMIT_MS, 0)) {
+		if (script_moves)
+			return; /* away or busy for a moment, maybe: smigrate-script has more time to wait, and then says so */
 		gethostname(host, sizeof(host) - 1);
 		snprintf(notice, sizeof(notice),
 			"smigrate: warning: smigrated on %s does not answer: this job is not protected (ask your operator: "
@@ -133,10 +159,12 @@ void smg_step_post_opt(spank_t sp)
 	if (!smg_migrate.given && !smg_job_marked(job))
 		return;
 	start_sentinel(job, step);
-	if (step == SLURM_BATCH_SCRIPT && smg_migrate.given) {
+	if (step != SLURM_BATCH_SCRIPT || !smg_migrate.given)
+		return;
+	script_moves = !*smg_migrate.file;
+	if (!script_moves)
 		tell_file(sp);
-		check_protection(job);
-	}
+	check_protection(job);
 }
 
 void smg_step_task_exit(spank_t sp)
@@ -148,10 +176,12 @@ void smg_step_task_exit(spank_t sp)
 		dismiss_sentinel();
 }
 
-void smg_step_task_init(void)
+void smg_step_task_init(spank_t sp)
 {
 	size_t n = strlen(notice);
 
 	if (n && write(STDERR_FILENO, notice, n) < 0)
 		slurm_error("%s", notice);
+	if (script_moves && !n)
+		put_in_front(sp);
 }

@@ -13,8 +13,6 @@ static bool several_nodes(const char *nodes)
 
 const char *smg_submit_refusal(const struct smg_submit *s)
 {
-	if (!s->file || !*s->file)
-		return "--migrate without a file is not supported yet: give the workflow file (--migrate=FILE)";
 	if (s->component > 1)
 		return "--migrate is not supported yet for heterogeneous jobs: submit the components as jobs of their own";
 	if (s->nodes && several_nodes(s->nodes))

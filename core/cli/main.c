@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/config.h"
+#include "cli/script.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,8 +52,23 @@ static void usage(FILE *f)
 		f);
 }
 
+/* In front of a batch script, by the plugin, with the script's own arguments. */
+static int run_script(char **argv)
+{
+	const char *path = getenv(SCRIPT_PATH_VARIABLE);
+
+	if (path)
+		return script_run(path, argv, -1);
+	fputs("smigrate: " SCRIPT_PROGRAM " is started by the plugin only; see `smigrate run --script`\n", stderr);
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
+	const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
+
+	if (argc > 0 && !strcmp(name ? name + 1 : argv[0], SCRIPT_PROGRAM))
+		return run_script(argv);
 	if (argc < 2) {
 		usage(stderr);
 		return 2;

@@ -74,6 +74,8 @@ static void service_ended(struct wf *wf, size_t i, int status, const char *reaso
 		return;
 	}
 	if (wf->stopping) {
+		if (s->spec->script && s->exit_status) /* its own word counts, as in a trap */
+			note_failure(wf, s->exit_status);
 		svc_move(wf, i, SMG_SVC_STOPPED, wf->stop_why);
 	} else if (ours || status == 0) {
 		if (ours)
@@ -82,8 +84,9 @@ static void service_ended(struct wf *wf, size_t i, int status, const char *reaso
 	} else {
 		note_failure(wf, s->exit_status);
 		svc_move(wf, i, SMG_SVC_EXITED, reason);
-		wf_say(wf, s->spec->name, SMG_ERROR, "service %s ended with status %d%s%s", s->spec->name, (int)s->exit_status,
-			reason[0] ? ": " : "", reason);
+		if (!s->spec->script || reason[0])
+			wf_say(wf, s->spec->name, SMG_ERROR, "service %s ended with status %d%s%s", s->spec->name,
+				(int)s->exit_status, reason[0] ? ": " : "", reason);
 	}
 	s->busy = true;
 	wf_worker(wf, clean_worker, i);
@@ -162,7 +165,7 @@ static void launch_args(struct wf *wf, size_t i, bool restore, char *prefix, siz
 {
 	struct svc *s = &wf->svc[i];
 
-	snprintf(prefix, n, "%s | ", s->spec->name);
+	snprintf(prefix, n, "%s%s", s->spec->script ? "" : s->spec->name, s->spec->script ? "" : " | ");
 	*l = (struct smg_launch){.id = s->id,
 		.dir = s->dir,
 		.service = s->spec,
@@ -173,6 +176,7 @@ static void launch_args(struct wf *wf, size_t i, bool restore, char *prefix, siz
 		.err_fd = wf->err_fd,
 		.log_fd = wf->log_fd,
 		.restore = restore,
+		.script = wf->script,
 		.call_off = &wf->leaving};
 }
 
@@ -471,7 +475,7 @@ static void stop_service(struct wf *wf, size_t i)
 	struct svc *s = &wf->svc[i];
 
 	s->stop_sent = true;
-	s->kill_at = smg_steady_us() + s->spec->stop_grace_ms * 1000;
+	s->kill_at = wf->hurry ? 0 : smg_steady_us() + s->spec->stop_grace_ms * 1000;
 	wf_worker(wf, signal_worker, i);
 }
 
@@ -584,7 +588,8 @@ static void finish(struct wf *wf)
 	pthread_mutex_lock(&wf->lock);
 	wf->ended = true;
 	wf_close_output(wf);
-	client_push(wf, json_pack("{s:b,s:I}", "done", 1, "status", (json_int_t)wf->exit_status));
+	client_push(wf,
+		json_pack("{s:b,s:I,s:b}", "done", 1, "status", (json_int_t)wf->exit_status, "unstarted", script_never_ran(wf)));
 	smg_info("%s: over (%s), status %lld", wf->id, smg_wf_state_name(wf->state), (long long)wf->exit_status);
 	wf_wake(wf);
 }

@@ -127,6 +127,8 @@ struct wf {
 	struct smg_spec *spec;
 	struct smg_dag dag;
 	char *spec_text;
+	struct smg_script *script; /* what the last `smigrate run` brought, where the service is the job's script; else NULL */
+	bool hurry;		   /* the run of the job is over: a script that is told to end has no time left */
 	struct svc *svc;
 	char *dir, cgroup[512];
 	int out_fd, err_fd, log_fd; /* log_fd: the folder for the services' log files, or -1 */
@@ -267,6 +269,17 @@ void restart_later(struct wf *wf, size_t i, int64_t status, const char *reason);
 /* Notes beside the writable layer that it is to be kept; whether it is so, which holds once. Both block. */
 void restart_keep_layer(const struct svc *s);
 bool restart_keeps_layer(const struct svc *s);
+
+/* ---- script.c: the job's own script as a service ---- */
+/* What `smigrate run` has sent of it; NULL in *out where the workflow is of another kind. */
+int script_take(const json_t *req, const struct smg_spec *spec, struct smg_script **out, struct smg_err *err);
+bool script_is(const struct wf *wf);
+/* To the script alone, as Slurm signals a batch script. Blocks; without the lock. */
+void script_signal(struct wf *wf, int signo);
+/* The job's run is over, and Slurm's KillWait with it: what still runs of a script is killed. Without the lock. */
+void script_hurry(struct wf *wf);
+/* It could not be started: so it may still run as a job's script does anyway. Under the lock. */
+bool script_never_ran(const struct wf *wf);
 
 /* ---- save.c ---- */
 /* A job on its way off this node. */

@@ -531,6 +531,7 @@ static void forget_ended(struct wf *wf)
 static void epilog_workflows(struct smg_engine *e, uint32_t job, int64_t until)
 {
 	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+		script_hurry(wf);
 		if (!wait_safe(wf, until))
 			engine_event(e, job, wf->id, NULL, SMG_WARN,
 				"HoldMax is over and the services are not safe yet: the node is given free, the save goes on "

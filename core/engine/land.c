@@ -10,7 +10,8 @@
 
 #define FETCH_PARALLEL 2
 #define RESTORE_TRIES 3
-#define FETCH_TRIES 5 /* of a fetch that arrived damaged; a peer that is away is asked for as long as the job lives */
+#define SCRIPT_TRIES 42 /* ten minutes, for an operator to mount what is missing: a script is at home on no other node's files */
+#define FETCH_TRIES 5	/* of a fetch that arrived damaged; a peer that is away is asked for as long as the job lives */
 #define PEER_MS 10000
 #define MAX_HOPS 8
 #define RESTORE_FIXED (64 << 20) /* what a restore costs whatever its size, as bytes of memory */
@@ -369,9 +370,9 @@ static void restore_failed(struct wf *wf, size_t i, const struct smg_err *err)
 	s->tries++;
 	retry_later(s);
 	svc_move(wf, i, SMG_SVC_SAVED, err->msg);
-	if (s->tries >= RESTORE_TRIES)
+	if (s->tries >= (s->spec->script ? SCRIPT_TRIES : RESTORE_TRIES))
 		give_up(wf, i, "could not be restored", err->msg, wf->e->env.config.node);
-	else
+	else if (s->tries <= RESTORE_TRIES)
 		wf_say(wf, s->spec->name, SMG_WARN, "service %s could not be restored: %s; trying again", s->spec->name, err->msg);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,6 +20,7 @@ struct visit {
 	const json_t *req;
 	int out_fd, err_fd, log_fd; /* log_fd: -1: no log files are wanted */
 	struct smg_job job;
+	struct smg_script *script; /* NULL: a workflow of another kind */
 	bool said_waiting;
 	int64_t began; /* steady clock */
 };
@@ -79,6 +81,11 @@ static void adopt_caller(struct visit *v, struct wf *wf)
 	o->client = v->caller->pid;
 	o->client_start = smg_proc_start(v->caller->pid);
 	snprintf(wf->user, sizeof(wf->user), "%s", v->job.user);
+	wf->hurry = false;
+	if (v->script && (!wf->script || wf->restarts != v->job.restarts)) { /* not under the hands of who starts it */
+		smg_script_free(wf->script);
+		wf->script = smg_steal(v->script);
+	}
 	wf_close_output(wf);
 	wf->out_fd = fcntl(v->out_fd, F_DUPFD_CLOEXEC, 3);
 	wf->err_fd = fcntl(v->err_fd, F_DUPFD_CLOEXEC, 3);
@@ -323,6 +330,8 @@ static int obtain(struct visit *v, struct smg_spec **spec, struct wf **wf, struc
 			got = take_foreign(v, id, stale, *spec, wf, c, status, err);
 		if (stale)
 			wf_drop(stale);
+		if (got == GOT_IT && !*wf && v->script && client_gone(v->conn))
+			return smg_fail(err, SMG_ENOENT, "the client has gone: it runs its script without us");
 		if (got == GOT_IT && !*wf) {
 			*wf = start_fresh(v, smg_steal(*spec), err);
 			if (!*wf)
@@ -378,7 +387,7 @@ static int flush_queue(struct wf *wf, struct client *c)
 }
 
 /* The user's `smigrate run` was told to end. At a preemption Slurm sends that to everything; else the user means it. */
-static void asked_to_stop(struct visit *v, struct wf *wf)
+static void asked_to_stop(struct visit *v, struct wf *wf, int signo)
 {
 	struct smg_slurm *sl = &v->e->env.slurm;
 	struct smg_err err = {0};
@@ -389,9 +398,24 @@ static void asked_to_stop(struct visit *v, struct wf *wf)
 		engine_judge(v->e, v->job.id);
 		return;
 	}
+	if (script_is(wf)) { /* `--signal=B:TERM@60`, `scancel --batch`: what it means is the script's business */
+		script_signal(wf, signo);
+		return;
+	}
 	pthread_mutex_lock(&wf->lock);
 	wf_stop(wf, "`smigrate run` was told to end");
 	pthread_mutex_unlock(&wf->lock);
+}
+
+static void take_request(struct visit *v, struct wf *wf, const json_t *msg)
+{
+	int signo = (int)json_int(msg, "signal");
+
+	if (!strcmp(json_str(msg, "op"), "stop"))
+		asked_to_stop(v, wf, SIGTERM);
+	else if (!strcmp(json_str(msg, "op"), "signal") && script_is(wf) && signo > 0 && signo < SIGRTMIN && signo != SIGKILL &&
+		 signo != SIGSTOP && signo != SMG_SCRIPT_STOP)
+		signo == SIGTERM ? asked_to_stop(v, wf, signo) : script_signal(wf, signo);
 }
 
 static void attend(struct visit *v, struct wf *wf, struct client *c)
@@ -408,8 +432,7 @@ static void attend(struct visit *v, struct wf *wf, struct client *c)
 			continue;
 		if (smg_msg_recv(c->fd, &msg, NULL, 0, NULL, 1000, NULL) < 0)
 			return;
-		if (!strcmp(json_str(msg, "op"), "stop"))
-			asked_to_stop(v, wf);
+		take_request(v, wf, msg);
 	}
 }
 
@@ -423,6 +446,10 @@ static int visit(struct visit *v, struct smg_err *err)
 
 	if (find_job(v, err) < 0 || smg_spec_from_json(json_object_get(v->req, "spec"), &spec, err) < 0)
 		return -1;
+	if (script_take(v->req, spec, &v->script, err) < 0) {
+		smg_spec_free(spec);
+		return -1;
+	}
 	check_mark(v);
 	mark_ran(v->e, v->job.id);
 	mark_see(v->e, &v->job);
@@ -457,4 +484,5 @@ void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *cal
 		smg_info("`smigrate run` of uid %u refused: %s", (unsigned)caller->uid, err.msg);
 		send_json(conn, smg_error_json(&err));
 	}
+	smg_script_free(v.script);
 }

@@ -75,6 +75,7 @@ static void wf_free(struct wf *wf)
 	free(wf->svc);
 	free(wf->dir);
 	free(wf->spec_text);
+	smg_script_free(wf->script);
 	smg_dag_free(&wf->dag);
 	smg_spec_free(wf->spec);
 	pthread_cond_destroy(&wf->changed);

@@ -70,7 +70,7 @@ static size_t length(const struct piece *p)
 	return p->head + p->body + p->close;
 }
 
-/* The piece that begins at `at`; false: it is not complete yet. More bytes behind it never change a piece. */
+/* The piece that begins at `at`; false: it is not complete yet. More bytes behind it never change one with a prefix. */
 static bool piece_at(const struct smg_lines *l, size_t at, bool middle, bool last, struct piece *p)
 {
 	size_t have = l->end - at, look = have < SMG_LINE_MAX ? have : SMG_LINE_MAX;
@@ -78,6 +78,10 @@ static bool piece_at(const struct smg_lines *l, size_t at, bool middle, bool las
 
 	if (have == 0)
 		return false;
+	if (!l->prefix_len) { /* as it comes: a prompt is not to wait for its line, nor get an end that it did not have */
+		*p = (struct piece){.body = look};
+		return true;
+	}
 	nl = memchr(l->buf + at, '\n', look);
 	if (!nl && have < SMG_LINE_MAX && !last)
 		return false;

@@ -25,6 +25,7 @@ struct smg_lines {
 	bool middle;	   /* the piece at start goes on with a line whose prefix is out already */
 };
 
+/* prefix "": the stream goes out as it comes, not in lines, and nothing is added at its end. */
 void smg_lines_init(struct smg_lines *l, const char *prefix);
 void smg_lines_clear(struct smg_lines *l);
 

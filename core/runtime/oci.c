@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 json_t *smg_oci_strings(char *const *v)
@@ -49,10 +50,7 @@ static json_t *capabilities_json(void)
 	return json_pack("{s:[], s:[], s:[], s:[], s:[]}", "bounding", "effective", "inheritable", "permitted", "ambient");
 }
 
-/*
- * No limit is written as the largest number that JSON's readers and writers agree on: the kernel's own word for it, 2^64-1, does
- * not fit a signed integer, and nothing that is limited comes near either.
- */
+/* No limit is written as the largest number that jansson knows; smg_oci_text has the kernel's own word for it. */
 static json_t *rlimits_json(const struct smg_limits *l)
 {
 	json_t *a = json_array();
@@ -135,10 +133,12 @@ static json_t *system_mounts(const char *bundle)
 	return m;
 }
 
-static json_t *namespaces_json(enum smg_network network)
+static json_t *namespaces_json(enum smg_network network, bool uts)
 {
-	json_t *ns = json_pack("[{s:s}, {s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "uts", "type", "mount");
+	json_t *ns = json_pack("[{s:s}, {s:s}, {s:s}]", "type", "pid", "type", "ipc", "type", "mount");
 
+	if (uts)
+		json_array_append_new(ns, json_pack("{s:s}", "type", "uts"));
 	if (network != SMG_NET_HOST)
 		json_array_append_new(ns, json_pack("{s:s}", "type", "network"));
 	return ns;
@@ -158,8 +158,8 @@ static json_t *linux_json(const struct smg_launch *l)
 	for (size_t i = 0; l->owner->uid == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
 		json_array_append_new(masked, json_string(folders[i]));
 	return json_pack("{s:s, s:{s:[{s:b, s:s}]}, s:o, s:o, s:o, s:s}", "cgroupsPath", l->cgroup, "resources", "devices", "allow",
-		0, "access", "rwm", "namespaces", namespaces_json(l->service->network), "maskedPaths", masked, "readonlyPaths",
-		readonly, "rootfsPropagation", "private");
+		0, "access", "rwm", "namespaces", namespaces_json(l->service->network, !l->service->script), "maskedPaths", masked,
+		"readonlyPaths", readonly, "rootfsPropagation", "private");
 }
 
 json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
@@ -167,11 +167,13 @@ json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
 	const struct smg_service *s = l->service;
 	SMG_AUTOFREE char *rootfs = smg_xasprintf("%s/rootfs", bundle);
 	SMG_AUTOFREE char *conf = smg_xasprintf("%s/criu.conf", bundle);
-	json_t *config =
-		json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process", process_json(l),
-			"root", "path", rootfs, "readonly", (int)s->read_only, "hostname", s->hostname ? s->hostname : s->name,
-			"mounts", system_mounts(bundle), "linux", linux_json(l), "annotations", "org.criu.config", conf);
+	json_t *config = json_pack("{s:s, s:o, s:{s:s, s:b}, s:o, s:o, s:{s:s}}", "ociVersion", "1.0.2", "process", process_json(l),
+		"root", "path", rootfs, "readonly", (int)s->read_only, "mounts", system_mounts(bundle), "linux", linux_json(l),
+		"annotations", "org.criu.config", conf);
 
+	/* A script's is the node's, whichever that is. */
+	if (!s->script)
+		json_object_set_new(config, "hostname", json_string(s->hostname ? s->hostname : s->name));
 	for (size_t i = 0, v = 0; i < s->n_mounts; i++) {
 		SMG_AUTOFREE char *source = smg_xasprintf("%s/v%zu", bundle, v);
 
@@ -183,6 +185,32 @@ json_t *smg_oci_config(const struct smg_launch *l, const char *bundle)
 		v++;
 	}
 	return config;
+}
+
+/*
+ * The kernel's "no limit" is 2^64-1, which jansson has no integer for. With any other number a program could not set `unlimited`,
+ * which it might. Quotes in a string are escaped, so what is replaced is never a user's word.
+ */
+char *smg_oci_text(const json_t *config)
+{
+	static const char most[] = "9223372036854775807", none[] = "18446744073709551615";
+	static const char *const keys[] = {"\"soft\": ", "\"hard\": "};
+	char *text = json_dumps(config, JSON_INDENT(1));
+
+	if (!text)
+		return NULL;
+	for (size_t i = 0; i < 2; i++) {
+		SMG_AUTOFREE char *from = smg_xasprintf("%s%s", keys[i], most);
+		char *at;
+
+		while ((at = strstr(text, from)) != NULL) {
+			char *longer = smg_xasprintf("%.*s%s%s%s", (int)(at - text), text, keys[i], none, at + strlen(from));
+
+			free(text);
+			text = longer;
+		}
+	}
+	return text;
 }
 
 /* Names one more limit that cannot be had. */

@@ -10,6 +10,8 @@
 
 /* config.json; bundle: the folder with rootfs/, t0, v0, v1, ... and criu.conf. New reference. */
 json_t *smg_oci_config(const struct smg_launch *l, const char *bundle);
+/* The file's text, from then on not to be read by jansson. The caller frees; NULL: it is no JSON. */
+char *smg_oci_text(const json_t *config);
 /*
  * The limits of the container's cgroup, into its config: those for which there is a controller (SMG_CGROUP_*), since runc does not
  * start a container that asks for another. unmet (n bytes): the keys of the others, "" if there is none.

@@ -56,12 +56,12 @@ json_t *smg_plan_make(const struct smg_launch *l, const char *bundle, const char
 	const struct smg_service *s = l->service;
 	SMG_AUTOFREE char *log = l->log_fd > 0 ? smg_xasprintf("%s.log", s->name) : smg_xstrdup("");
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:o}", "id", l->id,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:b, s:o, s:o}", "id", l->id,
 		"bundle", bundle, "runc_root", runc_root, "dir", l->dir, "image", s->image, "prefix", l->prefix, "image_dir",
 		l->image_dir ? l->image_dir : "", "log", log, "path", smg_oci_path(s->environment), "cwd",
 		s->working_dir ? s->working_dir : "/", "cgroup_dir", cgroup_dir, "command", smg_oci_strings(s->command), "mounts",
-		mounts_json(l), "tmpfs", tmpfs_json(s), "restore", l->restore, "owner", owner_json(l->owner), "net",
-		net_json(l->net));
+		mounts_json(l), "tmpfs", tmpfs_json(s), "restore", l->restore, "script", s->script, "owner", owner_json(l->owner),
+		"net", net_json(l->net));
 }
 
 static int read_owner(const json_t *j, struct smg_owner *o)
@@ -106,20 +106,22 @@ int smg_plan_read(const char *bundle, struct smg_plan *out, struct smg_err *err)
 	struct smg_plan p = {0};
 	json_error_t why;
 	json_t *owner, *net;
-	int restore;
+	int restore, script = 0;
 
 	p.json = json_load_file(path, 0, &why);
 	if (!p.json)
 		return smg_fail(err, SMG_EPROTO, "%s: %s", path, why.text);
-	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s?o, s:b, s:o, s:o}", "id",
+	if (json_unpack(p.json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s?o, s:b, s?b, s:o, s:o}", "id",
 		    &p.id, "image_dir", &p.image_dir, "log", &p.log, "bundle", &p.bundle, "runc_root", &p.runc_root, "dir", &p.dir,
 		    "image", &p.image, "prefix", &p.prefix, "path", &p.path, "cwd", &p.cwd, "cgroup_dir", &p.cgroup_dir, "command",
-		    &p.command, "mounts", &p.mounts, "tmpfs", &p.tmpfs, "restore", &restore, "owner", &owner, "net", &net) < 0 ||
+		    &p.command, "mounts", &p.mounts, "tmpfs", &p.tmpfs, "restore", &restore, "script", &script, "owner", &owner,
+		    "net", &net) < 0 ||
 		read_owner(owner, &p.owner) < 0 || read_net(net, &p) < 0) {
 		json_decref(p.json);
 		return smg_fail(err, SMG_EPROTO, "%s: a member is missing or of the wrong type", path);
 	}
 	p.restore = restore;
+	p.script = script;
 	*out = p;
 	return 0;
 }

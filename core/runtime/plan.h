@@ -13,7 +13,7 @@
 /*
  * A bundle is <run_dir>/c/<id>/:
  *   plan.json config.json criu.conf    written by the daemon (config.json is completed by the shim)
- *   image/ t0 v0 v1 ... rootfs/        mount points, used in the shim's own mount namespace only
+ *   image/ t0 v0 v1 m0 ... rootfs/     mount points, used in the shim's own mount namespace only
  *   work/ runc.log shim.log            what CRIU, runc and the shim had to say
  *   dumping                            there while a checkpoint is being taken
  *   exit                               {"status": N, "reason": "..."}: the last act of the shim
@@ -28,6 +28,7 @@ struct smg_plan {
 	json_t *mounts;	   /* array of {source, target, read_only, ours: a volume, which root opens} */
 	json_t *tmpfs;	   /* array of targets, for who asks what lies in a mount; NULL: from a daemon that made none */
 	bool restore, networked;
+	bool script; /* its root is the node's own file system, and dir/upper/run has what is at SMG_SCRIPT_DIR */
 	struct smg_net net;
 	struct smg_owner owner;
 };

@@ -18,6 +18,9 @@ static bool in_volume(const struct smg_plan *p, const char *path)
 	const json_t *m;
 	size_t i;
 
+	/* All that a script sees lies outside the layer that moves, but for its own /dev. */
+	if (p->script)
+		return strncmp(path, "/dev/", 5) != 0;
 	json_array_foreach(p->mounts, i, m)
 	{
 		const char *target = json_string_value(json_object_get(m, "target"));
@@ -69,13 +72,15 @@ static int check_process(void *arg, pid_t pid)
 int smg_remaps_check_volumes(const char *bundle, const char *cgroup_dir, struct smg_err *err)
 {
 	struct smg_plan p = {0};
+	bool outside;
 	int rc = 0;
 
 	if (smg_plan_read(bundle, &p, err) < 0)
 		return -1;
-	if (json_array_size(p.mounts) && !*cgroup_dir)
+	outside = p.script || json_array_size(p.mounts);
+	if (outside && !*cgroup_dir)
 		rc = smg_fail(err, SMG_ESYS, "without cgroup v2 its processes cannot be looked through");
-	else if (json_array_size(p.mounts))
+	else if (outside)
 		rc = smg_cgroup_each(cgroup_dir, check_process, &(struct search){&p, err});
 	smg_plan_clear(&p);
 	return rc;

@@ -5,12 +5,33 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* In the order of smg_rlimit_name. */
 static const char *const lines[SMG_N_RLIMITS] = {"Max address space", "Max core file size", "Max cpu time", "Max data size",
 	"Max file size", "Max file locks", "Max locked memory", "Max msgqueue size", "Max nice priority", "Max open files",
 	"Max processes", "Max resident set", "Max realtime priority", "Max realtime timeout", "Max pending signals",
 	"Max stack size"};
+
+static const int kinds[SMG_N_RLIMITS] = {RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS,
+	RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME,
+	RLIMIT_SIGPENDING, RLIMIT_STACK};
+
+static int64_t limit_of(rlim_t v)
+{
+	return v == RLIM_INFINITY || v > (rlim_t)SMG_MAX_RLIMIT ? SMG_UNLIMITED : (int64_t)v;
+}
+
+void smg_rlimits_own(struct smg_limits *l)
+{
+	for (size_t i = 0; i < SMG_N_RLIMITS; i++) {
+		struct rlimit r;
+
+		l->rlimits[i].set = getrlimit((__rlimit_resource_t)kinds[i], &r) == 0;
+		if (l->rlimits[i].set)
+			l->rlimits[i] = (struct smg_rlimit){true, limit_of(r.rlim_cur), limit_of(r.rlim_max)};
+	}
+}
 
 /* The hard limit of a line; -1: unlimited. False: there is no such line. */
 static bool hard_limit(const char *text, const char *line, int64_t *hard)

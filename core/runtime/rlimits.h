@@ -11,5 +11,7 @@
 int smg_rlimits_check(const struct smg_limits *l, pid_t pid, struct smg_err *err);
 /* The same against the text of its /proc/PID/limits. Pure. */
 int smg_rlimits_check_text(const struct smg_limits *l, const char *text, struct smg_err *err);
+/* All those of this process. */
+void smg_rlimits_own(struct smg_limits *l);
 
 #endif

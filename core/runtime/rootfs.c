@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "runtime/node_root.h"
 #include "runtime/oci.h"
 #include "runtime/user.h"
 
@@ -17,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int open_how(int dfd, const char *path, uint64_t flags, uint64_t resolve)
+int smg_open_how(int dfd, const char *path, uint64_t flags, uint64_t resolve)
 {
 	struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
 
@@ -58,7 +59,7 @@ static int fail_source(const char *what, const char *path, const struct smg_owne
 /* As the user, in his mount namespace. No magic links: /proc/PID/fd/N would jump over folders closed to him. */
 static int open_source(const char *what, const char *path, bool image, const struct smg_owner *o, struct smg_err *err)
 {
-	SMG_AUTOCLOSE int fd = open_how(AT_FDCWD, path, O_PATH, RESOLVE_NO_MAGICLINKS);
+	SMG_AUTOCLOSE int fd = smg_open_how(AT_FDCWD, path, O_PATH, RESOLVE_NO_MAGICLINKS);
 	struct stat st;
 	int tree;
 
@@ -81,7 +82,7 @@ static bool read_only_mount(const json_t *m)
 }
 
 /* A detached mount becomes one of ours: without devices or setuid, in no peer group, at a place only root can reach. */
-static int attach(int tree, const char *stage, bool read_only, bool recursive, struct smg_err *err)
+int smg_rootfs_attach(int tree, const char *stage, bool read_only, bool recursive, struct smg_err *err)
 {
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0), .propagation = MS_PRIVATE};
@@ -140,8 +141,15 @@ static int open_ours(const struct smg_plan *p, struct trees *t, struct smg_err *
 	return 0;
 }
 
-static int open_all(const struct smg_plan *p, struct trees *t, struct smg_err *err)
+struct view {
+	const struct smg_plan *p;
+	struct trees *t;
+};
+
+static int open_all(void *arg, struct smg_err *err)
 {
+	const struct smg_plan *p = ((struct view *)arg)->p;
+	struct trees *t = ((struct view *)arg)->t;
 	const json_t *m;
 	size_t i;
 
@@ -165,14 +173,14 @@ static int open_all(const struct smg_plan *p, struct trees *t, struct smg_err *e
 static int open_unpacked(const struct smg_plan *p, struct smg_err *err)
 {
 	SMG_AUTOCLOSE int dir = open(p->image_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	SMG_AUTOCLOSE int fd = open_how(dir, "rootfs", O_PATH | O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	SMG_AUTOCLOSE int fd = smg_open_how(dir, "rootfs", O_PATH | O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 	int tree = fd < 0 ? -1 : (int)syscall(SYS_open_tree, fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	return tree < 0 ? smg_fail_errno(err, "the unpacked image %s in %s", p->image, p->image_dir) : tree;
 }
 
 /* Goes to the user's mount namespace, opens everything as the user, and comes back. */
-static int open_as_user(const struct smg_plan *p, int client_ns, struct trees *t, struct smg_err *err)
+int smg_rootfs_as_user(const struct smg_owner *o, int client_ns, smg_view_fn *fn, void *arg, struct smg_err *err)
 {
 	SMG_AUTOCLOSE int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	int rc;
@@ -181,9 +189,9 @@ static int open_as_user(const struct smg_plan *p, int client_ns, struct trees *t
 		return smg_fail_errno(err, "/proc/self/ns/mnt");
 	if (client_ns >= 0 && setns(client_ns, CLONE_NEWNS) < 0)
 		return smg_fail_errno(err, "cannot enter the mount namespace of the job");
-	rc = smg_user_begin(&p->owner, err);
+	rc = smg_user_begin(o, err);
 	if (rc == 0)
-		rc = open_all(p, t, err);
+		rc = fn(arg, err);
 	if (smg_user_end(err) < 0)
 		rc = -1;
 	if (client_ns >= 0 && setns(home, CLONE_NEWNS) < 0)
@@ -192,7 +200,7 @@ static int open_as_user(const struct smg_plan *p, int client_ns, struct trees *t
 }
 
 /* mountinfo writes a space as \040 and so on. */
-static void unescape(char *s)
+void smg_mountinfo_unescape(char *s)
 {
 	char *to = s;
 
@@ -223,7 +231,7 @@ static int add_submounts(const char *stage, const char *target, bool read_only, 
 			continue;
 		line[to] = '\0';
 		at = line + from;
-		unescape(at);
+		smg_mountinfo_unescape(at);
 		if (!strncmp(at, stage, n) && at[n] == '/') {
 			SMG_AUTOFREE char *inside = smg_xasprintf("%s%s", strcmp(target, "/") ? target : "", at + n);
 
@@ -241,14 +249,14 @@ static int attach_all(const struct smg_plan *p, const struct trees *t, json_t *c
 	const json_t *m;
 	size_t i;
 
-	if (attach(t->image, image, true, false, err) < 0)
+	if (smg_rootfs_attach(t->image, image, true, false, err) < 0)
 		return smg_wrap(err, "the image %s", p->image);
 	json_array_foreach(p->mounts, i, m)
 	{
 		SMG_AUTOFREE char *stage = smg_xasprintf("%s/v%zu", p->bundle, i);
 		const char *target = json_string_value(json_object_get(m, "target"));
 
-		if (attach(t->volumes[i], stage, read_only_mount(m), true, err) < 0)
+		if (smg_rootfs_attach(t->volumes[i], stage, read_only_mount(m), true, err) < 0)
 			return smg_wrap(err, "the volume source %s", json_string_value(json_object_get(m, "source")));
 		if (add_submounts(stage, target, read_only_mount(m), config, err) < 0)
 			return -1;
@@ -313,13 +321,17 @@ int smg_rootfs_mount(const struct smg_plan *p, int client_ns, json_t *config, st
 	struct trees t = {-1, smg_xcalloc(n + 1, sizeof(int)), n};
 	int rc;
 
+	if (p->script) {
+		free(t.volumes);
+		return smg_node_root_mount(p, client_ns, config, err);
+	}
 	for (size_t i = 0; i < n; i++)
 		t.volumes[i] = -1;
 	rc = open_ours(p, &t, err);
 	if (rc == 0 && *p->image_dir && (t.image = open_unpacked(p, err)) < 0)
 		rc = -1;
 	if (rc == 0)
-		rc = open_as_user(p, client_ns, &t, err);
+		rc = smg_rootfs_as_user(&p->owner, client_ns, open_all, &(struct view){p, &t}, err);
 	if (rc == 0)
 		rc = attach_all(p, &t, config, err);
 	if (rc == 0)
@@ -351,7 +363,8 @@ static bool in_volume(const struct smg_plan *p, const char *path)
 /* 0: there for the user; else errno. A link leads where it would lead inside. */
 static int look(const struct smg_plan *p, int root, const char *path, bool folder)
 {
-	SMG_AUTOCLOSE int fd = open_how(root, path, O_PATH | (folder ? O_DIRECTORY : 0), RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	SMG_AUTOCLOSE int fd =
+		smg_open_how(root, path, O_PATH | (folder ? O_DIRECTORY : 0), RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 	struct stat st;
 
 	if (in_volume(p, path))

@@ -81,6 +81,18 @@ static void add_names(const struct smg_real *rt, const struct smg_launch *l, jso
 		add_file(l, config, "/etc/resolv.conf", "/etc/resolv.conf");
 }
 
+/* What the container is to find at SMG_SCRIPT_DIR, in the folder that moves with it. */
+static int write_script(const struct smg_real *rt, const struct smg_launch *l, struct smg_err *err)
+{
+	SMG_AUTOFREE char *dir = smg_xasprintf("%s/upper/run", l->dir), *init = smg_xstrdup(rt->shim_path), *path = NULL;
+
+	if (!l->script)
+		return smg_fail(err, SMG_EAGAIN, "its `smigrate run` has not said what the script is");
+	*strrchr(init, '/') = '\0'; /* where the shim is */
+	path = smg_xasprintf("%s/smigrate-init", init);
+	return smg_script_write(l->script, dir, path, err);
+}
+
 static int write_bundle(
 	const struct smg_real *rt, const struct smg_launch *l, const char *bundle, const char *cgroup_dir, struct smg_err *err)
 {
@@ -95,8 +107,11 @@ static int write_bundle(
 		return -1;
 	if (write_json(bundle, "plan.json", smg_plan_make(l, bundle, rt->runc_root, cgroup_dir), err) < 0)
 		return -1;
+	if (l->service->script && (smg_mkdirs(SMG_SCRIPT_DIR, 0755, err) < 0 || (!l->restore && write_script(rt, l, err) < 0)))
+		return -1;
 	config = smg_oci_config(l, bundle);
-	add_names(rt, l, config);
+	if (!l->service->script) /* which has the node's own files */
+		add_names(rt, l, config);
 	smg_oci_limits(config, &l->service->limits, controllers, unmet, sizeof(unmet));
 	if (l->unmet)
 		snprintf(l->unmet, l->unmet_size, "%s", unmet);

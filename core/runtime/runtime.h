@@ -6,6 +6,7 @@
 #define SMG_RUNTIME_RUNTIME_H
 
 #include "base/err.h"
+#include "workflow/script.h"
 #include "workflow/spec.h"
 
 #include <jansson.h>
@@ -40,10 +41,11 @@ struct smg_launch {
 	const struct smg_owner *owner;
 	const char *volumes; /* the folder that has the workflow's volumes, by their names; they exist */
 	const char *cgroup;  /* path of the container's cgroup, as runc's cgroupsPath */
-	const char *prefix;  /* put in front of every line of output, e.g. "worker1 | " */
+	const char *prefix;  /* put in front of every line of output, e.g. "worker1 | "; "": the output goes out as it comes */
 	int out_fd, err_fd;  /* the job's stdout and stderr; the shim gets copies */
 	bool restore;	     /* from dir/images instead of starting the command */
-	char *unmet;	     /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
+	const struct smg_script *script; /* where service->script, and it is started */
+	char *unmet; /* unmet_size bytes, or NULL: gets the keys of limits that this node's cgroups cannot keep; "": none */
 	size_t unmet_size;
 	const struct smg_net *net; /* where network is SMG_NET_BRIDGE; it is up */
 	int log_fd;		   /* > 0: a folder of the owner's, where all its output is appended to <service's name>.log, too */

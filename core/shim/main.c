@@ -16,6 +16,7 @@
 #include "runtime/criu_log.h"
 #include "runtime/images.h"
 #include "runtime/netns.h"
+#include "runtime/oci.h"
 #include "runtime/plan.h"
 #include "runtime/relay.h"
 #include "runtime/rootfs.h"
@@ -79,11 +80,11 @@ static char *in_bundle(const struct shim *s, const char *name)
 
 static int write_config(const struct shim *s, const json_t *config, struct smg_err *err)
 {
-	SMG_AUTOFREE char *path = in_bundle(s, "config.json");
+	SMG_AUTOFREE char *path = in_bundle(s, "config.json"), *text = smg_oci_text(config);
 
-	if (json_dump_file(config, path, JSON_INDENT(1)) < 0)
+	if (!text)
 		return smg_fail(err, SMG_ESYS, "cannot write %s", path);
-	return 0;
+	return smg_write_file(path, text, strlen(text), 0600, err);
 }
 
 /* The names are the image's, and the file is read by root: so nothing but plain letters gets into it. */
@@ -135,9 +136,12 @@ static int make_mounts(struct shim *s, struct smg_err *err)
 		return -1;
 	if (s->plan.restore && smg_tmpfs_fill(&s->plan, err) < 0)
 		return -1;
-	if (!s->plan.restore && smg_rootfs_check_command(&s->plan, err) < 0)
+	if (!s->plan.restore && !s->plan.script && smg_rootfs_check_command(&s->plan, err) < 0)
 		return -1;
-	return add_scan_paths(s, err) < 0 ? -1 : write_config(s, config, err);
+	/* A whole node, and what is mounted on it, is not to be searched. */
+	if (!s->plan.script && add_scan_paths(s, err) < 0)
+		return -1;
+	return write_config(s, config, err);
 }
 
 /* smg_run would wait for the end of stderr, which the container keeps; and here no thread makes fork a danger. */

@@ -4,11 +4,16 @@
 #include "base/util.h"
 #include "workflow/image.h"
 #include "workflow/problems.h"
+#include "workflow/script.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
 
+/* Slurm's KillWait is what counts: when it is over, Slurm ends the job's run, and the epilog the script. This is for a lost epilog.
+ */
+#define SCRIPT_STOP_MS (3600 * 1000)
 /* execve refuses a longer argument (MAX_ARG_STRLEN: 32 pages). */
 #define WORD_MAX (128u << 10)
 
@@ -387,6 +392,26 @@ static void free_service(struct smg_service *s)
 	free(s->mounts);
 	free(s->deps);
 	smg_strv_free(s->health.test);
+}
+
+struct smg_spec *smg_spec_script(const struct smg_limits *limits)
+{
+	struct smg_spec *spec = smg_xcalloc(1, sizeof(*spec));
+	struct smg_service *s = smg_xcalloc(1, sizeof(*s));
+
+	spec->name = smg_xstrdup(SMG_SCRIPT_NAME);
+	spec->services = s;
+	spec->n = 1;
+	s->name = smg_xstrdup(SMG_SCRIPT_NAME);
+	s->image = smg_xstrdup("/");
+	smg_strv_add(&s->command, SMG_SCRIPT_DIR "/" SMG_SCRIPT_INIT);
+	s->environment = smg_xcalloc(1, sizeof(char *));
+	s->working_dir = smg_xstrdup("/");
+	s->script = true;
+	s->limits = *limits;
+	s->stop_signal = SMG_SCRIPT_STOP;
+	s->stop_grace_ms = SCRIPT_STOP_MS;
+	return spec;
 }
 
 void smg_spec_free(struct smg_spec *spec)

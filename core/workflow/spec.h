@@ -111,6 +111,7 @@ struct smg_service {
 	char *working_dir;	  /* absolute; NULL: "/" */
 	char *hostname;		  /* NULL: the service's name */
 	bool read_only;		  /* the root file system, not the mounts in it */
+	bool script;		  /* the job's own script, alone in its workflow; its root is the node's: see smg_spec_script */
 	struct smg_mount *mounts; /* one that lies in another stands behind it */
 	size_t n_mounts;
 	struct smg_dep *deps;
@@ -136,6 +137,11 @@ struct smg_spec {
 	size_t n;
 };
 
+/*
+ * A workflow of one service that is a batch script (workflow/script.h): the image is "/", which no other service may have, and
+ * nothing else is to be chosen but the limits. The caller frees.
+ */
+struct smg_spec *smg_spec_script(const struct smg_limits *limits);
 /* Frees what the spec owns; NULL-tolerant; the struct itself is freed too. */
 void smg_spec_free(struct smg_spec *spec);
 static inline void smg_spec_free_p(struct smg_spec **s)

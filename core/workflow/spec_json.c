@@ -1,6 +1,7 @@
 /* A spec as JSON: what `smigrate run` hands to the daemon and what the state keeps. The daemon believes nothing of it. */
 #include "workflow/spec.h"
 
+#include "base/net.h"
 #include "base/util.h"
 #include "workflow/dag.h"
 
@@ -85,6 +86,8 @@ static void add_later_ones(json_t *o, const struct smg_service *s)
 		json_object_set_new(o, "hostname", json_string(s->hostname));
 	if (s->read_only)
 		json_object_set_new(o, "read_only", json_true());
+	if (s->script)
+		json_object_set_new(o, "script", json_true());
 	if (s->n_ports)
 		json_object_set_new(o, "ports", ports_json(s));
 	if (s->aliases)
@@ -389,6 +392,7 @@ static int take_later_ones(const struct reader *r, const json_t *o, struct smg_s
 	if (json_object_get(o, "hostname") && !(s->hostname = take_member(r, "hostname", o, smg_name_fault)))
 		return -1;
 	s->read_only = json_is_true(json_object_get(o, "read_only"));
+	s->script = json_is_true(json_object_get(o, "script"));
 	if (json_array_size(json_object_get(o, "aliases")) > SMG_MAX_ALIASES)
 		return wrong(r, "aliases", "has too many entries");
 	if (json_array_size(json_object_get(o, "aliases")) && take_words(r, "aliases", o, 1, smg_name_fault, &s->aliases))
@@ -434,6 +438,11 @@ static int take_choices(const struct reader *r, const json_t *o, struct smg_serv
 	return 0;
 }
 
+static const char *node_root(const char *image)
+{
+	return strcmp(image, "/") ? "is not the node's root" : NULL;
+}
+
 /* All but the dependencies, which may name services further down. */
 static int take_service(struct reader *r, const json_t *o, struct smg_service *s)
 {
@@ -443,12 +452,12 @@ static int take_service(struct reader *r, const json_t *o, struct smg_service *s
 		    {"healthcheck", JSON_OBJECT}, {"network_mode", JSON_STRING}, {"stop_signal", JSON_INTEGER},
 		    {"stop_grace_ms", JSON_INTEGER}, {"fallback", JSON_STRING}, {"?hostname", JSON_STRING},
 		    {"?read_only", JSON_TRUE}, {"?ports", JSON_ARRAY}, {"?aliases", JSON_ARRAY}, {"?restart", JSON_OBJECT},
-		    {"?limits", JSON_OBJECT}))
+		    {"?limits", JSON_OBJECT}, {"?script", JSON_TRUE}))
 		return -1;
 	if (!(s->name = take_member(r, "name", o, smg_name_fault)))
 		return -1;
 	r->service = s->name;
-	if (!(s->image = take_member(r, "image", o, smg_image_fault)) ||
+	if (!(s->image = take_member(r, "image", o, json_is_true(json_object_get(o, "script")) ? node_root : smg_image_fault)) ||
 		!(s->working_dir = take_member(r, "working_dir", o, smg_path_fault)))
 		return -1;
 	if (take_words(r, "command", o, 1, smg_word_fault, &s->command) ||
@@ -524,6 +533,23 @@ static int take_ways(const struct reader *r, const json_t *j, struct smg_spec *s
 	return 0;
 }
 
+/* A script is what we make of it, but for its limits and how it moves. */
+static int check_script(const struct reader *r, const json_t *j, const struct smg_spec *spec)
+{
+	SMG_AUTOSPEC struct smg_spec *plain = NULL;
+	SMG_AUTOJSON json_t *want = NULL;
+
+	for (size_t i = 0; i < spec->n; i++) {
+		if (!spec->services[i].script)
+			continue;
+		plain = smg_spec_script(&spec->services[i].limits);
+		plain->strategy = spec->strategy;
+		want = smg_spec_to_json(plain);
+		return json_equal(want, j) ? 0 : wrong(r, "script", "has something beside it");
+	}
+	return 0;
+}
+
 static int take_spec(const json_t *j, json_t *names, struct smg_spec *spec, struct smg_err *err)
 {
 	struct reader r = {NULL, err};
@@ -537,6 +563,8 @@ static int take_spec(const json_t *j, json_t *names, struct smg_spec *spec, stru
 		take_services(&r, json_object_get(j, "services"), names, spec))
 		return -1;
 	r.service = NULL;
+	if (check_script(&r, j, spec))
+		return -1;
 	if (smg_ports_clash(spec, &a, &b, &port))
 		return wrong(&r, "ports", "of '%s' and '%s' are the same", spec->services[a].name, spec->services[b].name);
 	if (smg_dag_build(spec, &dag, err))

@@ -71,6 +71,32 @@ static void test_lines_get_a_prefix_each(void **state)
 	smg_lines_clear(&l);
 }
 
+/* A script's: as it comes. */
+static void test_without_a_prefix_nothing_waits(void **state)
+{
+	struct smg_lines l, m;
+	SMG_AUTOFREE char *a = NULL, *b = NULL, *c = NULL, *saved = NULL;
+	size_t n;
+
+	(void)state;
+	smg_lines_init(&l, "");
+	feed(&l, "prompt> ");
+	a = drain(&l, false, 3);
+	assert_string_equal(a, "prompt> ");
+	feed(&l, "\n\none\ntw");
+	b = drain(&l, false, 1000);
+	assert_string_equal(b, "\n\none\ntw");
+	feed(&l, "o");
+	n = smg_lines_save(&l, &saved);
+	smg_lines_init(&m, "");
+	assert_int_equal(smg_lines_load(&m, saved, n, NULL), 0);
+	feed(&m, " end");
+	c = drain(&m, true, 2);
+	assert_string_equal(c, "o end");
+	smg_lines_clear(&l);
+	smg_lines_clear(&m);
+}
+
 static void test_long_lines_come_in_pieces(void **state)
 {
 	struct smg_lines l;
@@ -526,6 +552,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines_get_a_prefix_each),
+		cmocka_unit_test(test_without_a_prefix_nothing_waits),
 		cmocka_unit_test(test_long_lines_come_in_pieces),
 		cmocka_unit_test(test_rest_is_kept_wherever_it_was_cut),
 		cmocka_unit_test(test_lines_go_out_together),

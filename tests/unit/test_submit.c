@@ -13,7 +13,7 @@
 /* ---- submit_rules ---- */
 
 static const struct smg_submit well = {
-	.file = "wf.yaml", .requeue = "unset", .nodes = "1-0", .open_mode = NULL, .site_requeues = true, .component = 1};
+	.requeue = "unset", .nodes = "1-0", .open_mode = NULL, .site_requeues = true, .component = 1};
 
 static void refuses(struct smg_submit s, const char *part)
 {
@@ -60,10 +60,6 @@ static void submit_that_cannot(void **state)
 	refuses(s, "several nodes");
 	s = well, s.component = 2;
 	refuses(s, "heterogeneous");
-	s = well, s.file = "";
-	refuses(s, "give the workflow file");
-	s.file = NULL;
-	refuses(s, "give the workflow file");
 }
 
 static void submit_open_mode(void **state)

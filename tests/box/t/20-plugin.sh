@@ -81,7 +81,6 @@ test_a_bad_file_is_refused() {
 	prepare
 	refused bad.yaml --migrate=bad.yaml --wrap true
 	refused none.yaml --migrate=none.yaml --wrap true
-	refused 'give the workflow file' --migrate --wrap true
 	assert_status 0 in_home sbatch --migrate=good.yaml --wrap true
 }
 
