@@ -575,6 +575,25 @@ static void cancelled_meanwhile(void **state)
 	assert_int_equal(slurm_acts(w, "requeue"), 0);
 }
 
+/* ---- a daemon is away ---- */
+
+/* Then Slurm says where the job is, and that node knows the rest. */
+static void state_host_is_away(void **state)
+{
+	struct client *c = aimed("a b>a", "a b");
+	struct smg_err err;
+
+	(void)state;
+	kill_daemon(ctl);
+	assert_int_equal(
+		ask(n3, OTHER, json_pack("{s:s,s:i,s:s,s:b}", "op", "move", "job", JOB, "to", "", "dry_run", false)), SMG_EPERM);
+	assert_int_equal(ask(n3, 0, json_pack("{s:s,s:i,s:s,s:b}", "op", "move", "job", JOB, "to", "", "dry_run", false)), 0);
+	SOON(completing(JOB));
+	assert_int_equal(start_daemon(ctl, &err), 0);
+	c = land(n2, "a b>a");
+	SOON(said(c, "run again on n2: 2 moved"));
+}
+
 /* ---- the daemon dies ---- */
 
 static void source_dies_while_it_sends(void **state)
@@ -879,6 +898,7 @@ int main(int argc, char **argv)
 		T(preempted_and_failed),
 		T(requeued_and_failed),
 		T(cancelled_meanwhile),
+		T(state_host_is_away),
 		T(source_dies_while_it_sends),
 		T(source_dies_after_the_requeue),
 		T(source_dies_at_any_time),
