@@ -19,6 +19,20 @@ static bool lives_here(struct smg_engine *e, uint32_t job, int64_t uid)
 	return here;
 }
 
+/* Where the state host is away: the node that the job runs on, which says itself whether it has a workflow of it, and whose. */
+static int node_by_slurm(struct smg_engine *e, uint32_t id, char *node, size_t n, struct smg_err *err)
+{
+	struct smg_slurm *sl = &e->env.slurm;
+	struct smg_err e2 = {0};
+	struct smg_job job;
+
+	if (sl->ops->job(sl->ctx, id, &job, &e2) < 0 || !job.batch_host[0])
+		return -1; /* with the state host's error */
+	err->code = SMG_OK;
+	snprintf(node, n, "%s", job.batch_host);
+	return 0;
+}
+
 int ask_node_of_job(struct smg_engine *e, uint32_t job, int64_t uid, char *node, size_t n, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *ask = json_pack(
@@ -31,7 +45,7 @@ int ask_node_of_job(struct smg_engine *e, uint32_t job, int64_t uid, char *node,
 		return 0;
 	}
 	if (report_ask(e, ask, &reply, err) < 0)
-		return -1;
+		return err->code == SMG_EAGAIN ? node_by_slurm(e, job, node, n, err) : -1;
 	list = json_object_get(json_object_get(reply, "data"), "workflows");
 	snprintf(node, n, "%s", json_str(json_array_get(list, 0), "node"));
 	return node[0] ? 0 : smg_fail(err, SMG_ENOENT, "no workflow of job %u is known, or it is another user's", job);

@@ -289,8 +289,10 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 	struct smg_wire *w;
 	int rc;
 
+	pthread_mutex_lock(&wf->lock); /* whoever looks at the progress */
 	memset(&s->sent, 0, sizeof(s->sent));
 	s->stream_began = smg_steady_us();
+	pthread_mutex_unlock(&wf->lock);
 	if (i > UINT16_MAX)
 		return smg_fail(err, SMG_ESYS, "more than %d services are not streamed", UINT16_MAX);
 	if (connect_stream(wf, i, &w, err) < 0)

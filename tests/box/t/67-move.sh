@@ -13,7 +13,7 @@ test_move() {
 	local job after from to out
 	prepare
 	counters 40 one two
-	job=$(submit --time=10)
+	job=$(submit --time=10 --exclude=n3)
 	after=$(submit_as user1 -d "afterok:$job" -o /dev/null --wrap true)
 	wait_ticks two 3 20
 	from=$(node_of "$job")
@@ -23,6 +23,8 @@ test_move() {
 	assert_status 3 move user2 "$job"
 	assert_status 2 move user1 --to "$from" "$job"
 	assert_status 3 move user1 --to n77 "$job"
+	assert_status 4 move user1 --to n3 "$job"
+	assert_contains "$OUTPUT" '--exclude'
 	assert_eq "$(state "SELECT COUNT(*) FROM migrations WHERE job = $job")" 0 'migrations so far'
 	job_is "$job" RUNNING || fail "the job is $(job_state "$job")"
 
