@@ -11,7 +11,7 @@
 #define KEEP_US 5000000
 #define HELLO_MS 2000
 #define NODES_MAX 64
-#define CLOCK_WARN_US 1000000  /* times in tables and logs get out of order */
+#define CLOCK_WARN_US 1000000	/* times in tables and logs get out of order */
 #define CLOCK_ERROR_US 60000000 /* munge refuses at five minutes, and says only that */
 
 /* ---- other daemons ---- */
@@ -119,7 +119,8 @@ static void look_at_munge(struct smg_engine *e, json_t *list)
 
 	if (p->ops->seal(p->ctx, secret, sizeof(secret), &text, &err) < 0 ||
 		p->ops->unseal(p->ctx, text, back, sizeof(back), &err) < 0)
-		doctor_say(list, DOCTOR_ERROR, "munge", "munge does not work here (%s): start munged, with the cluster's key", err.msg);
+		doctor_say(list, DOCTOR_ERROR, "munge", "munge does not work here (%s): start munged, with the cluster's key",
+			err.msg);
 	else
 		doctor_say(list, DOCTOR_OK, "munge", "munge works");
 }
@@ -134,7 +135,8 @@ static void look_at_programs(struct smg_engine *e, json_t *list)
 	if (e->env.programs(text, sizeof(text), &err) == 0)
 		doctor_say(list, DOCTOR_OK, "programs", "%s", text);
 	else
-		doctor_say(list, e->env.state ? DOCTOR_WARNING : DOCTOR_ERROR, "programs", "no containers on this node: %s", err.msg);
+		doctor_say(
+			list, e->env.state ? DOCTOR_WARNING : DOCTOR_ERROR, "programs", "no containers on this node: %s", err.msg);
 }
 
 static void look_at_slurm(struct smg_engine *e, json_t *list)

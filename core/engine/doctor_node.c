@@ -60,8 +60,8 @@ static bool names_plugin(const char *path, int depth)
 	return false;
 }
 
-/* By its file: one that `scontrol reconfigure` had start itself anew is called "exe". Debian's is slurmd-wlm; after an upgrade the file
- * is "(deleted)". */
+/* By its file: one that `scontrol reconfigure` had start itself anew is called "exe". Debian's is slurmd-wlm; after an upgrade the
+ * file is "(deleted)". */
 static bool process_is(const char *pid, const char *name)
 {
 	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%s/exe", pid);
@@ -125,7 +125,8 @@ void doctor_plugin(json_t *list, const char *plugstack)
 			path);
 	else
 		doctor_say(list, DOCTOR_ERROR, "plugin",
-			"slurmd runs without " PLUGIN ", and %s does not name it: add `include /etc/slurm/plugstack.conf.d/*`, then "
+			"slurmd runs without " PLUGIN
+			", and %s does not name it: add `include /etc/slurm/plugstack.conf.d/*`, then "
 			"restart slurmd",
 			path);
 }
@@ -153,8 +154,7 @@ void doctor_disk(json_t *list, const struct smg_config *config)
 	double free_gb;
 
 	if (statfs(dir, &fs) < 0)
-		return doctor_say(
-			list, DOCTOR_ERROR, "statedir", "StateDir %s cannot be looked at (%s)", dir, strerror(errno));
+		return doctor_say(list, DOCTOR_ERROR, "statedir", "StateDir %s cannot be looked at (%s)", dir, strerror(errno));
 	name = fs_name((long)fs.f_type);
 	free_gb = (double)fs.f_bavail * (double)fs.f_bsize / 1e9;
 	if (!strcmp(name, "overlayfs"))

@@ -148,17 +148,17 @@ struct wf {
 struct job_mark {
 	struct job_mark *next;
 	uint32_t job;
-	bool ran;	   /* `smigrate run` came */
-	bool judging;	   /* a thread is finding out what a signal meant, */
-	bool again;	   /* and there has been another one since */
-	bool suspended;	   /* as far as is known: a requeue now leaves it held */
-	bool waits_away;   /* suspended: a thread looks for a node where it could go on */
-	bool given;	   /* its requeue has been asked for, in this run */
-	bool epilog;	   /* the epilog of this run has been answered */
-	time_t ended;	   /* the second in which slurmd began the epilog, or earlier */
-	bool seen;	   /* priority is known: */
-	uint32_t priority; /* of this run; 0: somebody held the job as it ran */
-	bool followed;	   /* a thread waits for it to be PENDING */
+	bool ran;		/* `smigrate run` came */
+	bool judging;		/* a thread is finding out what a signal meant, */
+	bool again;		/* and there has been another one since */
+	bool suspended;		/* as far as is known: a requeue now leaves it held */
+	bool waits_away;	/* suspended: a thread looks for a node where it could go on */
+	bool given;		/* its requeue has been asked for, in this run */
+	bool epilog;		/* the epilog of this run has been answered */
+	time_t ended;		/* the second in which slurmd began the epilog, or earlier */
+	bool seen;		/* priority is known: */
+	uint32_t priority;	/* of this run; 0: somebody held the job as it ran */
+	bool followed;		/* a thread waits for it to be PENDING */
 	struct smg_job *record; /* what slurmctld said as the batch step began, or NULL, */
 	int64_t record_at;	/* at this time, steady clock */
 };
@@ -188,7 +188,7 @@ struct smg_engine {
 	pthread_mutex_t rates_lock;
 	struct smg_pace *pace; /* MaxRate; NULL: none */
 	pthread_mutex_t doctor_lock;
-	json_t *doctor; /* under it: what the last look found, */
+	json_t *doctor;	   /* under it: what the last look found, */
 	int64_t doctor_at; /* and when, steady clock */
 };
 

@@ -24,7 +24,7 @@ struct watched {
 	uid_t uid;
 	uint32_t restarts;
 	char node[64];
-	bool seen; /* in this round's answers */
+	bool seen;	/* in this round's answers */
 	bool suspended; /* says the state */
 	enum fact fact;
 	int64_t pause, not_before; /* of telling the fact once more; steady clock */
@@ -103,14 +103,15 @@ static void *tell_main(void *arg)
 {
 	struct word *word = arg;
 	struct smg_engine *e = word->w->e;
-	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:I,s:s}", "op", "job_changed", "job", (json_int_t)word->job, "fact",
-				    fact_names[word->fact]);
+	SMG_AUTOJSON json_t *req =
+		json_pack("{s:s,s:I,s:s}", "op", "job_changed", "job", (json_int_t)word->job, "fact", fact_names[word->fact]);
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct smg_err err = {0};
 	int rc;
 
-	rc = !strcmp(word->node, e->env.config.node) ? watch_changed(e, req, &reply, &err)
-						      : e->env.peer.ops->call(e->env.peer.ctx, word->node, req, TELL_MS, &reply, &err);
+	rc = !strcmp(word->node, e->env.config.node)
+		     ? watch_changed(e, req, &reply, &err)
+		     : e->env.peer.ops->call(e->env.peer.ctx, word->node, req, TELL_MS, &reply, &err);
 	if (rc < 0)
 		smg_warn("job %u is %s, but %s cannot be told: %s", word->job, fact_names[word->fact], word->node, err.msg);
 	atomic_fetch_sub(&word->w->tellers, 1);

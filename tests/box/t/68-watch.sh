@@ -93,7 +93,7 @@ in_its_grace() { [[ $(job_field "$1" PreemptTime) == 20* ]]; }
 OURS='REQUEST_(JOB_INFO|JOB_USER_INFO|JOB_STATE|FED_INFO|BUILD_INFO|PARTITION_INFO|NODE_INFO|JOB_WILL_RUN|UPDATE_JOB|KILL_JOB|CANCEL_JOB|JOB_REQUEUE|SIGNAL|SUSPEND)'
 count_anew() { box_exec ctl sdiag --reset >/dev/null; }
 questions() { # "COUNT TYPE" a line
-	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*($OURS[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
+	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*(${OURS}[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
 }
 sum() { awk '{ n += $1 } END { print n + 0 }'; }
 
