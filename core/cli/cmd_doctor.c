@@ -30,9 +30,10 @@ static json_t *check(const char *name, const char *level, char *text)
 /* Without a daemon there is one thing to say, in the same form. */
 static json_t *no_daemon(const struct smg_err *err)
 {
-	char *text = smg_xasprintf("smigrated on this node cannot be asked (%s): `systemctl status smigrated`, and `smigrated -t` says "
-				   "whether it could start",
-		err->msg);
+	char *text =
+		smg_xasprintf("smigrated on this node cannot be asked (%s): `systemctl status smigrated`, and `smigrated -t` says "
+			      "whether it could start",
+			err->msg);
 
 	return json_pack("{s:s,s:s,s:[o]}", "node", "", "version", SMG_VERSION, "checks", check("daemon", "error", text));
 }

@@ -60,14 +60,22 @@ static bool names_plugin(const char *path, int depth)
 	return false;
 }
 
+/* By its file: one that `scontrol reconfigure` had start itself anew is called "exe". Debian's is slurmd-wlm; after an upgrade the
+ * file is "(deleted)". */
 static bool process_is(const char *pid, const char *name)
 {
-	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%s/comm", pid), *comm = NULL;
+	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%s/exe", pid);
+	char exe[512], *base;
+	ssize_t n = readlink(path, exe, sizeof(exe) - 1);
 
-	if (smg_read_file(path, 64, &comm, NULL, NULL) < 0)
+	if (n <= 0)
 		return false;
-	comm[strcspn(comm, "\n")] = '\0';
-	return !strcmp(comm, name);
+	exe[n] = '\0';
+	base = strrchr(exe, '/');
+	if (!base)
+		return false;
+	base[1 + strcspn(base + 1, " -")] = '\0';
+	return !strcmp(base + 1, name);
 }
 
 static bool has_mapped(const char *pid, const char *name)

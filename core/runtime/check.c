@@ -48,7 +48,8 @@ static int check_both(long *runc, long *criu, struct smg_err *err)
 	if (check_program("runc", "runc version", 1001000, "install runc 1.1 or later", runc, err) < 0)
 		return -1;
 	if (passcred)
-		return check_program("criu", "Version:", 4002000, "with Linux 6.16 and later CRIU 4.2 or later is needed", criu, err);
+		return check_program(
+			"criu", "Version:", 4002000, "with Linux 6.16 and later CRIU 4.2 or later is needed", criu, err);
 	return check_program("criu", "Version:", 3016000, "install CRIU 3.16 or later", criu, err);
 }
 

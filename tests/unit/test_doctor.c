@@ -96,9 +96,11 @@ static void grace_against_poll(void **state)
 		int64_t grace;
 		int poll;
 		const char *says;
-	} cases[] = {{20, 5, "ok partition low: PreemptMode=REQUEUE GraceTime=20"}, {6, 5, "ok partition low: PreemptMode=REQUEUE GraceTime=6"},
+	} cases[] = {{20, 5, "ok partition low: PreemptMode=REQUEUE GraceTime=20"},
+		{6, 5, "ok partition low: PreemptMode=REQUEUE GraceTime=6"},
 		{5, 5, "warning partition low: GraceTime=5 s is not longer than PollInterval=5 s"},
-		{2, 5, "warning partition low: GraceTime=2 s is not longer"}, {0, 5, "ok partition low: PreemptMode=REQUEUE GraceTime=0"},
+		{2, 5, "warning partition low: GraceTime=2 s is not longer"},
+		{0, 5, "ok partition low: PreemptMode=REQUEUE GraceTime=0"},
 		{3, 0, "ok partition low: PreemptMode=REQUEUE GraceTime=3"}};
 
 	(void)state;
