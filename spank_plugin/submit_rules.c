@@ -19,7 +19,7 @@ const char *smg_submit_refusal(const struct smg_submit *s)
 		return "--migrate is not supported yet for jobs of several nodes: ask for one (--nodes=1)";
 	if (s->requeue && !strcmp(s->requeue, "no-requeue"))
 		return "a job with --no-requeue cannot be moved: leave out --no-requeue (or SBATCH_NO_REQUEUE), or --migrate";
-	if (s->requeue && strcmp(s->requeue, "requeue") && !s->site_requeues)
+	if (s->requeue && !strcmp(s->requeue, "unset") && !s->site_requeues)
 		return "this site does not requeue jobs by itself (JobRequeue=0): add --requeue, without which a job cannot be "
 		       "moved";
 	return NULL;

@@ -6,7 +6,7 @@
 
 /* As sbatch's own option table words it (see sbatch_options.h); a NULL is "not known" and refuses nothing. */
 struct smg_submit {
-	const char *requeue;   /* "requeue", "no-requeue", "unset" */
+	const char *requeue;   /* "requeue", "no-requeue", "unset"; from 25.11 on also "expedite" */
 	const char *nodes;     /* "2", "1-4"; "1-0" when the user named none */
 	const char *open_mode; /* "a", "t" or NULL when the user named none */
 	bool site_requeues;    /* JobRequeue=1 */

@@ -41,6 +41,8 @@ static void submit_that_can_move(void **state)
 	refuses(s, NULL);
 	s.site_requeues = false;
 	refuses(s, NULL);
+	s.requeue = "expedite";
+	refuses(s, NULL);
 	s.requeue = s.nodes = NULL; /* a Slurm that shows nothing refuses nothing */
 	refuses(s, NULL);
 }
