@@ -177,7 +177,7 @@ test_turns() {
 	a=$(submit -p turns --exclusive=user)
 	wait_ticks one 3 20
 	in_wf sed 's/, one,/, two,/; s/^  one:/  two:/; s/^name: wf/name: other/' workflow.yaml | in_wf tee other.yaml >/dev/null
-	a=$a b=$(in_wf sbatch --parsable -p turns -n 4 --migrate=other.yaml job.sh)
+	b=$(in_wf sbatch --parsable -p turns -n 4 --migrate=other.yaml job.sh)
 	wait_ticks two 3 60
 	wait_done "$a" 90
 	wait_done "$b" 90

@@ -14,7 +14,7 @@ wait_count() { retry "$3" is_count "$1" "$2" || fail "$(count "$1") of $1, wante
 
 OURS='REQUEST_(JOB_INFO|JOB_USER_INFO|JOB_STATE|BUILD_INFO|PARTITION_INFO|NODE_INFO|JOB_WILL_RUN|UPDATE_JOB|KILL_JOB|CANCEL_JOB|JOB_REQUEUE)'
 questions() { # "COUNT TYPE" a line: what slurmctld was asked since sdiag --reset
-	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*($OURS[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
+	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*(${OURS}[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
 }
 
 # One second a tick: two hundred of them are not to keep the machine busy by themselves.
