@@ -253,6 +253,35 @@ trigger_hold_then_preempt() {
 	preempted_ends_right
 }
 
+trigger_move() {
+	begin
+	box_as user1 ctl smigrate move "$job"
+	ends_right 1 move
+}
+
+# Whichever comes first, it leaves the node once, or stands still, and all counts go on.
+trigger_move_and_preempt_at_once() {
+	begin
+	box_as user1 ctl smigrate move --no-wait "$job"
+	preempt_it
+	wait_wf "$job" 'done' 90
+	assert_exact one "$TICKS"
+	assert_exact two "$TICKS"
+	assert_eq "$(state "SELECT COUNT(*) FROM migrations WHERE job = $job AND restarted > 0")" 0 'moves that lost something'
+	assert_nothing_left "$job"
+}
+
+trigger_move_and_scancel_at_once() {
+	begin
+	box_as user1 ctl smigrate move --no-wait "$job"
+	sleep "0.$((RANDOM % 10))"
+	box_as user1 ctl scancel "$job"
+	wait_job_state "$job" CANCELLED 60
+	wait_wf "$job" stopped 60
+	assert_nothing_left "$job"
+	assert_eq "$(lives one) $(lives two)" '1 1' lives
+}
+
 trigger_slurmd_restarts() {
 	local node
 	begin
