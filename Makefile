@@ -106,10 +106,11 @@ check: ## every test, in the box too (root); sets up what it needs
 	$(MAKE) all $(units)
 	BUILD=$(BUILD) tests/run all
 
-triggers: ## every way in which Slurm takes a node, in every mode of preemption: smigrate-triggers(7), row by row (root)
+triggers: ## every way in which Slurm takes a node, row by row; 200 jobs at once (root)
 	tests/deps
 	$(MAKE) all
 	TRIGGERS=all BUILD=$(BUILD) tests/run box --only 80-triggers
+	JOBS=200 BUILD=$(BUILD) tests/run box --only 74-many --verbose
 
 demo: ## a real preemption and migration, start to end (root)
 	tests/demo

@@ -1,12 +1,14 @@
 #!/bin/bash
-# Two hundred jobs preempted at once. Brings up a box of its own, whose nodes say that they have 64 processors.
+# Many jobs preempted at once. Brings up a box of its own, whose nodes say that they have 64 processors.
+#
+#   JOBS=N  how many (default 40; make triggers: 200)
 # shellcheck source=../../lib.sh
 . "$(dirname "$0")/../../lib.sh"
 # shellcheck source=workflow.sh
 . "$(dirname "$0")/workflow.sh"
 
-JOBS=${JOBS:-200}
-TICKS=${TICKS:-120}
+JOBS=${JOBS:-40}
+TICKS=$((40 + JOBS * 3 / 2)) # the last one is to run before the first one ends
 
 count() { state "SELECT COUNT(*) FROM $1"; } # TABLE [WHERE ...]
 is_count() { [[ $(count "$1") == "$2" ]]; }
@@ -17,7 +19,7 @@ questions() { # "COUNT TYPE" a line: what slurmctld was asked since sdiag --rese
 	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*(${OURS}[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
 }
 
-# One second a tick: two hundred of them are not to keep the machine busy by themselves.
+# Two ticks a second: so many of them are not to keep the machine busy by themselves.
 work() {
 	program tick.py <<-'PY'
 		import os, sys, time
@@ -25,7 +27,7 @@ work() {
 		for n in range(1, int(sys.argv[2]) + 1):
 		    with open("/here/t/" + sys.argv[1], "a") as f:
 		        f.write("%s %d\n" % (token, n))
-		    time.sleep(1)
+		    time.sleep(0.5)
 	PY
 	in_wf mkdir -p t
 	in_wf tee workflow.yaml >/dev/null <<-END
