@@ -13,7 +13,7 @@
 #define START_PARALLEL 16	/* containers being started at one time */
 #define FIRST_PROBES_US 1000000 /* before the first interval is over, probes come every second and failures do not count */
 #define SAVED_CHECK_US (60 * 1000000LL)
-#define SAVED_FIRST_US (5 * 1000000LL)
+#define SAVED_FIRST_US (15 * 1000000LL)
 
 bool svc_over(const struct svc *s)
 {

@@ -187,7 +187,7 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 
 static int next_pause(int ms)
 {
-	return ms <= 0 ? FIRST_LOOK_MS : ms >= LOOK_MAX_MS ? LOOK_MAX_MS : ms + ms / 2;
+	return ms <= 0 ? FIRST_LOOK_MS : ms >= LOOK_MAX_MS ? LOOK_MAX_MS : ms * 5 / 2;
 }
 
 /* The job is COMPLETING, then PENDING with a start two minutes off: an update counts only once it is exactly PENDING (FACTS). */

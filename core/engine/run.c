@@ -392,7 +392,13 @@ static void asked_to_stop(struct visit *v, struct wf *wf, int signo)
 	struct smg_slurm *sl = &v->e->env.slurm;
 	struct smg_err err = {0};
 	struct smg_job job;
+	bool leaves;
 
+	pthread_mutex_lock(&wf->lock);
+	leaves = wf->saving || wf->state == SMG_WF_SAVED;
+	pthread_mutex_unlock(&wf->lock);
+	if (leaves) /* that is what Slurm's SIGTERM is for */
+		return;
 	if (sl->ops->job(sl->ctx, v->job.id, &job, &err) < 0 || job.state != SMG_JOB_RUNNING || job.preempted || job.requeuing ||
 		job.completing || job.restarts != v->job.restarts) {
 		engine_judge(v->e, v->job.id);

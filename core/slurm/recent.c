@@ -11,7 +11,7 @@
 
 #define KEEP_US 3000000
 #define NAME_US (120 * 1000000LL) /* while it runs it keeps its name */
-#define N_KEPT 4		  /* jobs that are judged at one time */
+#define N_KEPT 64		  /* jobs that are judged at one time */
 
 static struct {
 	uint32_t id;
