@@ -14,6 +14,9 @@
 #include <string.h>
 
 #define KEPT_US (60 * INT64_C(1000000))
+/* Whether preemption goes by partition or by QOS: that is hardly ever changed, and where they have modes of their own nothing else
+ * of slurm.conf counts. */
+#define KEPT_LONG_US (3600 * INT64_C(1000000))
 
 /* Partitions, or QOS, by name. */
 struct modes {
@@ -35,9 +38,9 @@ static struct {
 	struct modes partitions, qos;
 } site = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static bool fresh(int64_t asked_us)
+static bool fresh(int64_t asked_us, int64_t kept_us)
 {
-	return asked_us && smg_steady_us() - asked_us < KEPT_US;
+	return asked_us && smg_steady_us() - asked_us < kept_us;
 }
 
 static void add(struct modes *m, const char *name, uint16_t mode)
@@ -55,11 +58,11 @@ static const uint16_t *find(const struct modes *m, const char *name)
 	return NULL;
 }
 
-static int ask_conf(struct smg_err *err)
+static int ask_conf(int64_t kept_us, struct smg_err *err)
 {
 	slurm_conf_t *conf = NULL;
 
-	if (fresh(site.asked_us))
+	if (fresh(site.asked_us, kept_us))
 		return 0;
 	if (slurm_load_ctl_conf(0, &conf) != SLURM_SUCCESS)
 		return smg_slurm_fail(err, "cannot ask for Slurm's configuration");
@@ -117,13 +120,21 @@ static int own_mode(const struct smg_job *job, const uint16_t **own, struct smg_
 	struct modes *m = by_qos ? &site.qos : &site.partitions;
 	const char *name = by_qos ? job->qos : job->partition;
 
-	*own = fresh(m->asked_us) ? find(m, name) : NULL;
+	*own = fresh(m->asked_us, KEPT_US) ? find(m, name) : NULL;
 	if (*own)
 		return 0;
 	if ((by_qos ? ask_qos(m, err) : ask_partitions(m, err)) < 0)
 		return -1;
 	*own = find(m, name);
 	return 0;
+}
+
+/* The partition or QOS has no mode of its own, or a site without one makes it nothing. */
+static bool goes_by_site(const uint16_t *own)
+{
+	if (!own || site.mode == PREEMPT_MODE_OFF)
+		return true;
+	return site.by == SMG_PREEMPT_BY_PARTITION ? *own == NO_VAL16 : !*own;
 }
 
 int smg_slurm_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preempt_mode *mode, struct smg_err *err)
@@ -133,9 +144,11 @@ int smg_slurm_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preemp
 
 	(void)ctx;
 	pthread_mutex_lock(&site.lock);
-	rc = ask_conf(err);
+	rc = ask_conf(KEPT_LONG_US, err);
 	if (rc == 0 && (site.by == SMG_PREEMPT_BY_PARTITION || site.by == SMG_PREEMPT_BY_QOS))
 		rc = own_mode(job, &own, err);
+	if (rc == 0 && goes_by_site(own))
+		rc = ask_conf(KEPT_US, err);
 	if (rc == 0)
 		*mode = smg_preempt_rule(site.by, site.mode, own, job);
 	pthread_mutex_unlock(&site.lock);
@@ -148,7 +161,7 @@ int smg_slurm_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 
 	(void)ctx;
 	pthread_mutex_lock(&site.lock);
-	rc = ask_conf(err);
+	rc = ask_conf(KEPT_US, err);
 	if (rc == 0)
 		*seconds = site.epilog_timeout;
 	pthread_mutex_unlock(&site.lock);
@@ -161,7 +174,7 @@ int smg_slurm_time_slice(void *ctx, int *seconds, struct smg_err *err)
 
 	(void)ctx;
 	pthread_mutex_lock(&site.lock);
-	rc = ask_conf(err);
+	rc = ask_conf(KEPT_US, err);
 	if (rc == 0)
 		*seconds = site.time_slice;
 	pthread_mutex_unlock(&site.lock);
@@ -174,7 +187,7 @@ int smg_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)
 
 	(void)ctx;
 	pthread_mutex_lock(&site.lock);
-	rc = ask_conf(err);
+	rc = ask_conf(KEPT_US, err);
 	if (rc == 0)
 		*uid = site.slurm_user;
 	pthread_mutex_unlock(&site.lock);

@@ -126,8 +126,9 @@ struct smg_slurm_ops {
 	int (*job_of_pid)(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err);
 	/*
 	 * What slurmctld would do to the job if it preempted it: by its partition or its QOS, as the site has it. Answers out of
-	 * what was asked within the last minute: a change of slurm.conf or of a QOS may take as long to be seen. --signal=R, which
-	 * makes a CANCEL of OFF and SUSPEND, cannot be seen. *mode is left alone on failure.
+	 * what was asked within the last minute: a change of slurm.conf or of a QOS may take as long to be seen, and an hour where
+	 * a site goes over from partitions to QOS, or back. --signal=R, which makes a CANCEL of OFF and SUSPEND, cannot be seen.
+	 * *mode is left alone on failure.
 	 */
 	int (*preempt_mode)(void *ctx, const struct smg_job *job, enum smg_preempt_mode *mode, struct smg_err *err);
 	/* SIGTERM to the batch script alone, as `scancel --batch --signal=TERM`. */

@@ -26,13 +26,13 @@ told_by_the_watch() { # JOB: which nodes have been told
 test_no_sentinel_lives() {
 	local job node
 	prepare
-	counters 80 one two
+	counters 65 one two
 	job=$(submit)
 	wait_ticks two 3 20
 	node=$(node_of "$job")
 	box_exec "$node" pkill -KILL -f "^smigrate-sentinel $job "
 	assert_status 1 box_exec "$node" pgrep -f "^smigrate-sentinel $job "
-	assert_moves "$job" 80
+	assert_moves "$job" 65
 	assert_eq "$(told_by_the_watch "$job")" 1 'words of the watch'
 	assert_contains "$(box_exec "$node" grep "says the state host" /var/log/smigrated.log)" "job $job is in its grace"
 	assert_nothing_left "$job"
@@ -51,7 +51,7 @@ test_a_signal_for_the_script_alone() {
 	prepare
 	trap 'user_signals off' EXIT
 	user_signals on
-	counters 80 one two
+	counters 65 one two
 	in_wf tee job.sh >/dev/null <<-'SH'
 		#!/bin/bash
 		#SBATCH --job-name=wf --output=wf-%j.out --time=20 --signal=B:USR1@60
@@ -60,7 +60,7 @@ test_a_signal_for_the_script_alone() {
 	SH
 	job=$(submit)
 	wait_ticks two 3 20
-	assert_moves "$job" 80
+	assert_moves "$job" 65
 	assert_eq "$(told_by_the_watch "$job")" 1 'words of the watch'
 	clear_jobs
 }
@@ -70,7 +70,7 @@ test_the_daemon_is_away_at_the_preemption() {
 	local job node
 	prepare
 	trap put_back EXIT
-	counters 80 one two
+	counters 65 one two
 	job=$(submit)
 	wait_ticks two 3 20
 	node=$(node_of "$job")
@@ -80,8 +80,8 @@ test_the_daemon_is_away_at_the_preemption() {
 	start_daemon "$node"
 	wait_moved "$job" 1 25
 	wait_done "$job" 60
-	assert_exact one 80
-	assert_exact two 80
+	assert_exact one 65
+	assert_exact two 65
 }
 in_its_grace() { [[ $(job_field "$1" PreemptTime) == 20* ]]; }
 
@@ -112,17 +112,17 @@ test_a_running_job_is_asked_about_seldom() {
 	counters 300 one
 	job=$(submit)
 	wait_ticks one 5 20
-	sleep 3
+	sleep 2
 	count_anew
-	sleep 11
+	sleep 7
 	said=$(questions)
-	(($(sum <<<"$said") >= 1 && $(sum <<<"$said") <= 3)) || fail "in 11 s were asked: $said"
+	(($(sum <<<"$said") >= 1 && $(sum <<<"$said") <= 2)) || fail "in 7 s were asked: $said"
 	assert_eq "$(awk '{ print $2 }' <<<"$said")" REQUEST_JOB_INFO_SINGLE 'asked'
 	box_exec ctl scancel "$job"
 }
 
 test_a_move_asks_little() {
-	local job n said moves=3
+	local job n said moves=4
 	prepare
 	counters 600 one two
 	job=$(submit)

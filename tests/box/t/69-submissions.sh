@@ -30,7 +30,7 @@ test_an_array_whose_last_task_moves_twice() {
 		    image: /images/debian
 		    volumes: [".:/here"]
 		    network_mode: none
-		    command: [/usr/bin/python3, /here/counter.py, "task${SLURM_ARRAY_TASK_ID:-0}", "90"]
+		    command: [/usr/bin/python3, /here/counter.py, "task${SLURM_ARRAY_TASK_ID:-0}", "65"]
 	END
 	array=$(submit --array=1-3 --cpus-per-task=4)
 	for task in 1 2 3; do wait_ticks "task$task" 5 20; done
@@ -45,7 +45,7 @@ test_an_array_whose_last_task_moves_twice() {
 		wait_said "$id" 'the script goes on' 10
 	done
 	for task in 1 2 3; do
-		assert_exact "task$task" 90
+		assert_exact "task$task" 65
 		assert_eq "$(job_field "${array}_$task" Restarts)" "$((task == 3 ? 2 : 0))" "restarts of task $task"
 	done
 	assert_eq "$(moves_of "${ids[0]}") $(moves_of "${ids[1]}") $(moves_of "${ids[2]}")" '0 0 2' 'moves'
@@ -87,14 +87,14 @@ test_a_reservation() {
 	prepare
 	trap unreserve EXIT
 	reserve n3,n4
-	counters 60 one two
+	counters 45 one two
 	job=$(submit --reservation=booked)
 	wait_ticks two 3 20
 	preempt_booked "$job" 3
 	wait_moved "$job" 1 30
 	[[ $(place_of "$job") == n[34] ]] || fail "job $job has left its reservation: it is on $(place_of "$job")"
 	wait_done "$job" 40
-	assert_exact two 60
+	assert_exact two 45
 	clear_jobs
 	unreserve
 	reserve n4
@@ -105,8 +105,8 @@ test_a_reservation() {
 	wait_wf "$job" saved 30
 	assert_eq "$(place_of "$job")" n4 'where it is saved'
 	wait_done "$job" 60
-	assert_exact one 60
-	assert_exact two 60
+	assert_exact one 45
+	assert_exact two 45
 	assert_eq "$(moves_of "$job")" 1 moves
 }
 
