@@ -42,6 +42,21 @@ test_a_loop_goes_on_at_the_same_line() {
 	assert_nothing_left "$job"
 }
 
+test_an_array_that_its_user_requeues() {
+	local job n
+	script <<-'SH'
+		#!/bin/bash
+		#SBATCH --migrate --array=1-2
+		for ((i = 1; i <= 40; i++)); do echo "$i" >>"numbers.$SLURM_ARRAY_TASK_ID"; sleep 0.1; done
+	SH
+	job=$(submit_script job.sh)
+	for n in 1 2; do wait_ticks "numbers.$n" 3 20; done
+	for n in 1 2; do box_as user1 ctl scontrol requeue "${job}_$n"; done
+	for n in 1 2; do wait_ticks "numbers.$n" 40 40; done
+	sleep 1
+	for n in 1 2; do assert_counted "numbers.$n" 40; done
+}
+
 test_by_way_of_the_disk_and_in_python() {
 	local job
 	script <<-'SH'
