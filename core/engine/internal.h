@@ -278,6 +278,8 @@ bool script_is(const struct wf *wf);
 void script_signal(struct wf *wf, int signo);
 /* The job's run is over, and Slurm's KillWait with it: what still runs of a script is killed. Without the lock. */
 void script_hurry(struct wf *wf);
+/* So it is when Slurm has killed what stands in front of the script: the epilog may be long in coming. Without the lock. */
+void script_client_gone(struct wf *wf);
 /* It could not be started: so it may still run as a job's script does anyway. Under the lock. */
 bool script_never_ran(const struct wf *wf);
 

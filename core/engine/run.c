@@ -470,6 +470,7 @@ static int visit(struct visit *v, struct smg_err *err)
 	send_json(v->conn, json_pack("{s:b,s:s,s:s}", "ok", 1, "workflow", wf->id, "node", v->e->env.config.node));
 	attend(v, wf, c);
 	detach(wf, c);
+	script_client_gone(wf);
 	wf_drop(wf);
 	return 0;
 }

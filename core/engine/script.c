@@ -64,6 +64,17 @@ void script_hurry(struct wf *wf)
 	pthread_mutex_unlock(&wf->lock);
 }
 
+void script_client_gone(struct wf *wf)
+{
+	bool over;
+
+	pthread_mutex_lock(&wf->lock);
+	over = script_is(wf) && wf->stopping && !wf->client;
+	pthread_mutex_unlock(&wf->lock);
+	if (over)
+		script_hurry(wf);
+}
+
 bool script_never_ran(const struct wf *wf)
 {
 	const struct svc *s = &wf->svc[0];

@@ -7,11 +7,13 @@
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/criu_log.h"
+#include "runtime/plan.h"
 #include "runtime/refuse.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,7 @@ struct search {
 	void *arg;
 	char *found[MAX_FOUND]; /* each is told once, whichever process has it */
 	size_t n;
+	bool script;	  /* its root is the node's */
 	char *tcp, *tcp6; /* of the process that is looked at, read when a socket is met */
 };
 
@@ -135,6 +138,35 @@ static bool own_network(const char *pid)
 	return stat(path, &a) < 0 || stat("/proc/self/ns/net", &b) < 0 || a.st_ino != b.st_ino;
 }
 
+/* ---- a script's files on the node's own disk ---- */
+
+static bool lies_here(const char *pid, const char *name, long mount)
+{
+	SMG_AUTOFREE char *root = smg_xasprintf("/proc/%s/root", pid);
+	struct statx sx;
+
+	if (!strncmp(name, "/tmp/", 5) || !strncmp(name, "/var/tmp/", 9))
+		return true;
+	return statx(AT_FDCWD, root, 0, STATX_MNT_ID, &sx) == 0 && sx.stx_mnt_id == (uint64_t)mount;
+}
+
+/* What is only read there is of the system's, and the same on the next node. What has no name any more moves with it. */
+static void look_at_file(struct search *s, const char *pid, const char *fd, const char *name)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%s/fdinfo/%s", pid, fd), *text = NULL, *words = NULL;
+	const char *flags, *mount;
+
+	if (strstr(name, " (deleted)") || smg_read_file(path, MAX_PROC_FILE, &text, NULL, NULL) < 0)
+		return;
+	flags = strstr(text, "flags:");
+	mount = strstr(text, "mnt_id:");
+	if (!flags || !mount || (strtol(flags + 6, NULL, 8) & O_ACCMODE) == O_RDONLY ||
+		!lies_here(pid, name, strtol(mount + 7, NULL, 10)))
+		return;
+	words = smg_xasprintf("it has %.300s open for writing, on this node's own disk, which the next node has not", name);
+	tell(s, true, words);
+}
+
 /* ---- a process ---- */
 
 static void look_at_fds(struct search *s, const char *pid)
@@ -158,6 +190,8 @@ static void look_at_fds(struct search *s, const char *pid)
 			look_at_socket(s, pid, inode);
 		else if (!strncmp(name, "/dev/", 5))
 			look_at_device(s, path, name);
+		else if (s->script && name[0] == '/')
+			look_at_file(s, pid, e->d_name, name);
 	}
 	if (d)
 		closedir(d);
@@ -202,9 +236,12 @@ int smg_real_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg
 	struct smg_real *rt = ctx;
 	struct smg_container *c = smg_containers_get(&rt->table, id, err);
 	struct search s = {.fn = fn, .arg = arg};
+	struct smg_plan plan = {0};
 
 	if (!c)
 		return -1;
+	s.script = smg_plan_read(c->bundle, &plan, NULL) == 0 && plan.script;
+	smg_plan_clear(&plan);
 	if (*c->cgroup_dir)
 		smg_cgroup_each(c->cgroup_dir, look_at_process, &s);
 	else

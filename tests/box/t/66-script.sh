@@ -42,6 +42,21 @@ test_a_loop_goes_on_at_the_same_line() {
 	assert_nothing_left "$job"
 }
 
+test_an_array_that_its_user_requeues() {
+	local job n
+	script <<-'SH'
+		#!/bin/bash
+		#SBATCH --migrate --array=1-2
+		for ((i = 1; i <= 40; i++)); do echo "$i" >>"numbers.$SLURM_ARRAY_TASK_ID"; sleep 0.1; done
+	SH
+	job=$(submit_script job.sh)
+	for n in 1 2; do wait_ticks "numbers.$n" 3 20; done
+	for n in 1 2; do box_as user1 ctl scontrol requeue "${job}_$n"; done
+	for n in 1 2; do wait_ticks "numbers.$n" 40 40; done
+	sleep 1
+	for n in 1 2; do assert_counted "numbers.$n" 40; done
+}
+
 test_by_way_of_the_disk_and_in_python() {
 	local job
 	script <<-'SH'
@@ -160,23 +175,33 @@ test_output_goes_out_as_it_comes() {
 	assert_eq "$(box_exec ctl sh -c "od -An -c $WF/wf-$job.out" | tr -s ' \n')" "$(printf 'prompt> a line of input\0\377|error\n' | od -An -c | tr -s ' \n')"
 }
 
-# Nothing of the script is done twice where it cannot come back, and the file is named.
+# Nothing of the script is done twice where it cannot come back, and the file is named: also before.
 test_a_file_on_the_nodes_own_disk_is_named() {
-	local job
+	local job node out
 	script <<-'SH'
 		#!/bin/bash
-		exec 9>>/tmp/only-here
+		exec 7>>/opt/user1/file 8>>on-shared 9>>/tmp/only-here 6</etc/passwd
 		echo ready
 		for ((i = 0; i < 600; i++)); do sleep 0.1; done
 	SH
+	trap here_only_away EXIT
+	for node in $(box_nodes); do box_exec "$node" install -d -o user1 /opt/user1; done
 	job=$(submit_script --migrate job.sh)
 	wait_said "$job" ready 20
+	out=$(box_as user1 ctl smigrate check --job "$job" || true)
+	assert_contains "$out" "script: it has /tmp/only-here open for writing, on this node's own disk"
+	assert_contains "$out" 'script: it has /opt/user1/file open'
+	assert_eq "$(grep -c '' <<<"$out")" 2 'lines'
 	preempt "$job" 3 >/dev/null
-	wait_event "$job" 'tmp/only-here' 40
-	assert_contains "$(events "$job")" 'a file that it has open does not exist on this node'
+	wait_event "$job" 'does not exist on this node' 40
+	[[ $(events "$job") == *"a file that it has open does not exist on this node (CRIU: Can't open file "@(tmp/only-here|opt/user1/file)* ]] ||
+		fail "no file is named: $(events "$job")"
 	[[ $(output "$job" | grep -c ready) == 1 ]] || fail "it has begun twice: $(output "$job")"
 	box_as user1 ctl scancel "$job"
-	box_exec ctl sh -c 'rm -f /tmp/only-here'
+}
+here_only_away() {
+	local node
+	for node in $(box_nodes); do box_exec "$node" rm -rf /tmp/only-here /opt/user1; done
 }
 
 # As Slurm requeues any job: from the beginning, with the environment of the new run.
