@@ -820,6 +820,42 @@ static void drain_with_nowhere_to_go(void **state)
 	assert_int_equal(slurm_acts(w, "node_drain"), 1);
 }
 
+/* One is on its way, one waits for a place: given back, the node keeps the one that waits. */
+static void undrain_stops(void **state)
+{
+	struct client *c = aimed("a b>a", "a b"), *d = begin_job(8, "w");
+	bool first;
+
+	(void)state;
+	SOON(is_running("8.w"));
+	assert_int_equal(ask_node_op(0, "drain", "n1", "dry_run", false), 0);
+	SOON(completing(JOB) || completing(8));
+	first = completing(JOB);
+	SOON(drain_has(first ? 8 : JOB, "waits", "nowhere"));
+	assert_int_equal(ask_node_op(0, "undrain", "n1", "force", false), 0);
+	SOON(drain_has(first ? 8 : JOB, "stays", "called off"));
+	assert_false(completing(first ? 8 : JOB));
+	assert_false(LOOK(first ? d : c, moved));
+	SOON(drain_has(first ? JOB : 8, "moves", ""));
+}
+
+/* Slurm preempts it just now: it leaves without our doing, and does not count as one that stays. */
+static void drained_while_preempted(void **state)
+{
+	struct client *c = aimed("a b>a", "a b");
+
+	(void)state;
+	smg_fake_delay(&n1->rt, "dump_pages", 1000);
+	preempt(n1, JOB);
+	SOON(has_frozen(n1));
+	assert_int_equal(ask_node_op(0, "drain", "n1", "dry_run", false), 0);
+	SOON(drain_has(JOB, "moves", ""));
+	c = land(n2, "a b>a");
+	SOON(said(c, "run again on n2: 2 moved"));
+	SOON(drain_has(JOB, "left", ""));
+	SOON(mig_is(ID ".1", "cause", "preempt"));
+}
+
 static void operators_moves_are_operators(void **state)
 {
 	struct client *c = aimed("a b>a", "a b");
@@ -906,6 +942,8 @@ int main(int argc, char **argv)
 		T(anything_at_any_time),
 		T(drained_but_for_those_that_stay),
 		T(drain_with_nowhere_to_go),
+		T(undrain_stops),
+		T(drained_while_preempted),
 		T(operators_moves_are_operators),
 		T(others_drain_is_theirs),
 		T(node_without_a_daemon),
