@@ -409,6 +409,20 @@ static void slurm_does_not_requeue(void **state)
 	assert_moves_now(n2, "a b>a", "a b");
 }
 
+/* slurmctld is away when all is there: nobody stands still for long. */
+static void slurm_is_away(void **state)
+{
+	struct client *c = aimed("a b>a", "a b");
+
+	(void)state;
+	smg_fake_delay(&n1->rt, "dump_pages", 500);
+	assert_int_equal(ask_move(0, "", false), 0);
+	SOON(has_frozen(n1));
+	smg_slurm_fake_fail(&w->slurm, "job", JOB, SMG_EAGAIN, 1);
+	assert_back(c, "a b", "fake failure");
+	assert_moves_now(n2, "a b>a", "a b");
+}
+
 /* An admin holds it while it is being sent: started again it would not be. */
 static void held_meanwhile(void **state)
 {
@@ -924,6 +938,7 @@ int main(int argc, char **argv)
 		T(target_dies),
 		T(target_forgets),
 		T(slurm_does_not_requeue),
+		T(slurm_is_away),
 		T(held_meanwhile),
 		T(network_is_let_go),
 		T(second_workflow_fails),
