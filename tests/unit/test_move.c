@@ -626,6 +626,34 @@ static void source_dies_while_it_sends(void **state)
 	assert_moves_now(n2, DIAMOND, "a b c d");
 }
 
+static void mark_last_run(struct smg_job *j)
+{
+	j->restarts--;
+}
+static void mark_next_run(struct smg_job *j)
+{
+	j->restarts++;
+}
+
+/* `smigrate run` of the run that ends connects again, when Slurm counts the next one already: it is not the one to resume. */
+static void left_over_client(void **state)
+{
+	struct client *c = aimed(DIAMOND, "a b c d"), *old;
+
+	(void)state;
+	assert_int_equal(ask_move(0, "", false), 0);
+	SOON(LOOK(c, moved));
+	SOON(completing(JOB));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_next_run);
+	old = back(n1, DIAMOND);
+	real_sleep_ms(150);
+	assert_false(LOOK(old, ok) || said(old, "resuming"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_last_run); /* the fake counts it at the end of the epilog */
+	c = land(n2, DIAMOND);
+	SOON(said(c, "run again on n2: 4 moved, 0 to be started again"));
+	assert_int_equal(acts(n1, "restore "), 0);
+}
+
 /* Requeued, and not all of it is written down: what runs here still is saved again, by the epilog. */
 static void source_dies_after_the_requeue(void **state)
 {
@@ -951,6 +979,7 @@ int main(int argc, char **argv)
 		T(cancelled_meanwhile),
 		T(state_host_is_away),
 		T(source_dies_while_it_sends),
+		T(left_over_client),
 		T(source_dies_after_the_requeue),
 		T(source_dies_at_any_time),
 		T(ends_meanwhile),
