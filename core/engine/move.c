@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define HOUR_US (3600 * 1000000LL)
-#define REQUEUE_TRIES 3
 #define JUDGE_AGAIN_MS 300
 #define CANCEL_WAIT_US (20 * 1000000LL)
 
@@ -371,20 +370,6 @@ static void move_back(struct move *m)
 	take_up(m->e, h->job);
 }
 
-/* As it is now, without which nothing is decided. */
-static int look(struct move *m, struct smg_err *err)
-{
-	struct smg_slurm *sl = &m->e->env.slurm;
-
-	for (int n = 0; n < REQUEUE_TRIES; n++) {
-		if (sl->ops->job(sl->ctx, m->hand->job, &m->job, err) == 0)
-			return 0;
-		if (err->code == SMG_ENOENT || !engine_pause(m->e, 500))
-			break;
-	}
-	return -1;
-}
-
 static int still_suspended(const struct smg_job *job, struct smg_err *err)
 {
 	return job->state == SMG_JOB_SUSPENDED && !job->completing
@@ -392,14 +377,15 @@ static int still_suspended(const struct smg_job *job, struct smg_err *err)
 		       : smg_fail(err, SMG_EBUSY, "job %u is not suspended any more", job->id);
 }
 
-/* 0: the job leaves this node, for certain. */
+/* 0: the job leaves this node, for certain. Slurm is asked once: libslurm itself tries for a while, and all services stand still.
+ */
 static int requeue(struct move *m, struct smg_err *err)
 {
 	struct smg_slurm *sl = &m->e->env.slurm;
 	struct smg_err e2 = {0};
 	struct smg_job now;
 
-	if (look(m, err) < 0)
+	if (sl->ops->job(sl->ctx, m->hand->job, &m->job, err) < 0)
 		return -1;
 	if (goes_anyway(&m->job))
 		return 0;

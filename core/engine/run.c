@@ -442,6 +442,22 @@ static void attend(struct visit *v, struct wf *wf, struct client *c)
 	}
 }
 
+/* The job is on its way to its next run, whose restart count it bears already; the caller is left over from the one before, say
+ * since it connects again to a daemon that was started anew. What is saved is not for it to resume: it waits for its end. */
+static int wait_while_requeued(struct visit *v, struct smg_err *err)
+{
+	struct smg_slurm *sl = &v->e->env.slurm;
+
+	while (v->job.requeuing || v->job.state == SMG_JOB_PENDING) {
+		smg_sleep_ms(RETRY_MS);
+		if (client_gone(v->conn))
+			return smg_fail(err, SMG_ENOENT, "the client has gone");
+		if (sl->ops->job(sl->ctx, v->job.id, &v->job, err) < 0 && err->code != SMG_EAGAIN)
+			return -1;
+	}
+	return 0;
+}
+
 static int visit(struct visit *v, struct smg_err *err)
 {
 	struct smg_spec *spec = NULL;
@@ -452,7 +468,7 @@ static int visit(struct visit *v, struct smg_err *err)
 
 	if (find_job(v, err) < 0 || smg_spec_from_json(json_object_get(v->req, "spec"), &spec, err) < 0)
 		return -1;
-	if (script_take(v->req, spec, &v->script, err) < 0) {
+	if (wait_while_requeued(v, err) < 0 || script_take(v->req, spec, &v->script, err) < 0) {
 		smg_spec_free(spec);
 		return -1;
 	}

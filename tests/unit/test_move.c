@@ -409,6 +409,20 @@ static void slurm_does_not_requeue(void **state)
 	assert_moves_now(n2, "a b>a", "a b");
 }
 
+/* slurmctld is away when all is there: nobody stands still for long. */
+static void slurm_is_away(void **state)
+{
+	struct client *c = aimed("a b>a", "a b");
+
+	(void)state;
+	smg_fake_delay(&n1->rt, "dump_pages", 500);
+	assert_int_equal(ask_move(0, "", false), 0);
+	SOON(has_frozen(n1));
+	smg_slurm_fake_fail(&w->slurm, "job", JOB, SMG_EAGAIN, 1);
+	assert_back(c, "a b", "fake failure");
+	assert_moves_now(n2, "a b>a", "a b");
+}
+
 /* An admin holds it while it is being sent: started again it would not be. */
 static void held_meanwhile(void **state)
 {
@@ -610,6 +624,34 @@ static void source_dies_while_it_sends(void **state)
 	assert_back(c, "a b c d", "smigrated ended");
 	SOON(wf_is(state_of(w), ID, "running"));
 	assert_moves_now(n2, DIAMOND, "a b c d");
+}
+
+static void mark_last_run(struct smg_job *j)
+{
+	j->restarts--;
+}
+static void mark_next_run(struct smg_job *j)
+{
+	j->restarts++;
+}
+
+/* `smigrate run` of the run that ends connects again, when Slurm counts the next one already: it is not the one to resume. */
+static void left_over_client(void **state)
+{
+	struct client *c = aimed(DIAMOND, "a b c d"), *old;
+
+	(void)state;
+	assert_int_equal(ask_move(0, "", false), 0);
+	SOON(LOOK(c, moved));
+	SOON(completing(JOB));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_next_run);
+	old = back(n1, DIAMOND);
+	real_sleep_ms(150);
+	assert_false(LOOK(old, ok) || said(old, "resuming"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_last_run); /* the fake counts it at the end of the epilog */
+	c = land(n2, DIAMOND);
+	SOON(said(c, "run again on n2: 4 moved, 0 to be started again"));
+	assert_int_equal(acts(n1, "restore "), 0);
 }
 
 /* Requeued, and not all of it is written down: what runs here still is saved again, by the epilog. */
@@ -820,6 +862,42 @@ static void drain_with_nowhere_to_go(void **state)
 	assert_int_equal(slurm_acts(w, "node_drain"), 1);
 }
 
+/* One is on its way, one waits for a place: given back, the node keeps the one that waits. */
+static void undrain_stops(void **state)
+{
+	struct client *c = aimed("a b>a", "a b"), *d = begin_job(8, "w");
+	bool first;
+
+	(void)state;
+	SOON(is_running("8.w"));
+	assert_int_equal(ask_node_op(0, "drain", "n1", "dry_run", false), 0);
+	SOON(completing(JOB) || completing(8));
+	first = completing(JOB);
+	SOON(drain_has(first ? 8 : JOB, "waits", "nowhere"));
+	assert_int_equal(ask_node_op(0, "undrain", "n1", "force", false), 0);
+	SOON(drain_has(first ? 8 : JOB, "stays", "called off"));
+	assert_false(completing(first ? 8 : JOB));
+	assert_false(LOOK(first ? d : c, moved));
+	SOON(drain_has(first ? JOB : 8, "moves", ""));
+}
+
+/* Slurm preempts it just now: it leaves without our doing, and does not count as one that stays. */
+static void drained_while_preempted(void **state)
+{
+	struct client *c = aimed("a b>a", "a b");
+
+	(void)state;
+	smg_fake_delay(&n1->rt, "dump_pages", 1000);
+	preempt(n1, JOB);
+	SOON(has_frozen(n1));
+	assert_int_equal(ask_node_op(0, "drain", "n1", "dry_run", false), 0);
+	SOON(drain_has(JOB, "moves", ""));
+	c = land(n2, "a b>a");
+	SOON(said(c, "run again on n2: 2 moved"));
+	SOON(drain_has(JOB, "left", ""));
+	SOON(mig_is(ID ".1", "cause", "preempt"));
+}
+
 static void operators_moves_are_operators(void **state)
 {
 	struct client *c = aimed("a b>a", "a b");
@@ -888,6 +966,7 @@ int main(int argc, char **argv)
 		T(target_dies),
 		T(target_forgets),
 		T(slurm_does_not_requeue),
+		T(slurm_is_away),
 		T(held_meanwhile),
 		T(network_is_let_go),
 		T(second_workflow_fails),
@@ -900,12 +979,15 @@ int main(int argc, char **argv)
 		T(cancelled_meanwhile),
 		T(state_host_is_away),
 		T(source_dies_while_it_sends),
+		T(left_over_client),
 		T(source_dies_after_the_requeue),
 		T(source_dies_at_any_time),
 		T(ends_meanwhile),
 		T(anything_at_any_time),
 		T(drained_but_for_those_that_stay),
 		T(drain_with_nowhere_to_go),
+		T(undrain_stops),
+		T(drained_while_preempted),
 		T(operators_moves_are_operators),
 		T(others_drain_is_theirs),
 		T(node_without_a_daemon),

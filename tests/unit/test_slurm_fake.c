@@ -118,6 +118,32 @@ static void nodes_and_processes(void **state)
 	assert_int_equal(limit, 60);
 }
 
+static void nodes(void **state)
+{
+	struct smg_slurm *s = *state;
+	struct smg_job *jobs = NULL;
+	struct smg_node n;
+	struct smg_err err;
+	size_t count;
+
+	smg_slurm_fake_node(s, "n1", false, "");
+	assert_int_equal(s->ops->node(s->ctx, "n9", &n, &err), -1);
+	assert_int_equal(err.code, SMG_ENOENT);
+	assert_int_equal(s->ops->node_drain(s->ctx, "n1", "fan", &err), 0);
+	assert_int_equal(s->ops->node(s->ctx, "n1", &n, &err), 0);
+	assert_true(n.drain && n.busy);
+	assert_string_equal(n.reason, "fan");
+	assert_int_equal(s->ops->node_resume(s->ctx, "n1", &err), 0);
+	assert_int_equal(s->ops->node(s->ctx, "n1", &n, &err), 0);
+	assert_false(n.drain);
+	assert_int_equal(s->ops->jobs_on(s->ctx, "n1", &jobs, &count, &err), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(jobs[0].id, 7);
+	free(jobs);
+	assert_true(s->ops->lists(s->ctx, "n1,n[3-5]", "n4"));
+	assert_false(s->ops->lists(s->ctx, "n1,n[3-5]", "n2") || s->ops->lists(s->ctx, "", "n1"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +151,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refusals, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failures_at_named_points, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nodes_and_processes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(nodes, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
