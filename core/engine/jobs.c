@@ -12,7 +12,7 @@
 #define AWAY_PAUSE_MS 1000 /* slurmctld does not answer: it is being restarted, or another one takes over, */
 #define AWAY_TRIES 600	   /* which is waited for */
 #define LEAST_HOLD_MS 500
-#define RECORD_US 2000000
+#define RECORD_US (10 * 1000000LL)
 #define FOLLOW_WAIT_MS 300
 
 /* ---- marks ---- */
