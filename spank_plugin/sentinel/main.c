@@ -8,9 +8,13 @@
 #include "sentinel.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -51,11 +55,48 @@ static void report(const char *job, const char *step, int sig)
 	(void)smg_ask(SMG_RUN_DIR "/smigrated.sock", request, NULL, 0, LIMIT_MS, ABSENT_MS);
 }
 
+/*
+ * From 26.05 on Slurm kills a step by the cgroup.kill of its cgroup "user" alone, where we are not, and then waits for us, too; a
+ * suspended extern step is not even sent a SIGTERM before. So that file is watched: an inotify descriptor, or -1.
+ */
+static int watch_kill(void)
+{
+	char line[4096], path[sizeof(line) + 64], *end = NULL;
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	int fd;
+
+	while (f && !end && fgets(line, sizeof(line), f))
+		if (!strncmp(line, "0::", 3) && (end = strstr(line, "/slurm\n")) != NULL)
+			*end = '\0';
+	if (f)
+		fclose(f);
+	if (!end)
+		return -1;
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/user/cgroup.kill", line + 3);
+	fd = inotify_init1(IN_CLOEXEC);
+	if (fd >= 0 && inotify_add_watch(fd, path, IN_MODIFY) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Waits until there is a signal to read: true; or until the step has been killed: false. */
+static bool wait_signal(int fd, int killed)
+{
+	struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = killed, .events = POLLIN}};
+
+	while (poll(p, killed < 0 ? 1 : 2, -1) < 0)
+		if (errno != EINTR)
+			return true;
+	return p[0].revents || !p[1].revents;
+}
+
 int main(int argc, char **argv)
 {
 	struct signalfd_siginfo si;
 	sigset_t set;
-	int fd;
+	int fd, killed;
 
 	if (argc != 4 || strspn(argv[1], "0123456789") != strlen(argv[1]))
 		return 2;
@@ -74,7 +115,8 @@ int main(int argc, char **argv)
 	fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (fd < 0)
 		return 1;
-	while (read(fd, &si, sizeof(si)) == sizeof(si) && (int)si.ssi_signo != SMG_DISMISS) {
+	killed = watch_kill();
+	while (wait_signal(fd, killed) && read(fd, &si, sizeof(si)) == sizeof(si) && (int)si.ssi_signo != SMG_DISMISS) {
 		report(argv[1], argv[2], (int)si.ssi_signo);
 		/* The extern step has no task but a sleep, which this has ended: it is going, and would wait a second for us. */
 		if (si.ssi_signo == SIGTERM && !strcmp(argv[2], "extern"))

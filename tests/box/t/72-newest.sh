@@ -61,5 +61,19 @@ test_scancel_leaves_nothing() {
 	assert_nothing_left "$job"
 }
 
+# Slurm kills the frozen step by its cgroup, where the sentinel is not.
+test_a_suspended_job_is_cancelled() {
+	local job
+	prepare
+	counters 600 one
+	job=$(submit)
+	wait_ticks one 3 30
+	box_exec ctl scontrol suspend "$job"
+	sleep 3
+	box_exec ctl scancel "$job"
+	retry 20 no_jobs || fail "it does not go: $(box_exec ctl squeue -h)"
+	assert_nothing_left "$job"
+}
+
 own_box new --slurm newest --nodes 2
 run_tests "$@"
