@@ -9,6 +9,7 @@
 #include <slurm/slurm.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 /* Exported by libslurm and named in slurm.h as what frees the answer, but declared nowhere. */
 extern void slurm_free_will_run_response_msg(will_run_response_msg_t *msg);
@@ -55,6 +56,15 @@ static inline uint32_t compat_given_cpus(const node_info_t *node)
 
 	slurm_get_select_nodeinfo(node->select_nodeinfo, SELECT_NODEDATA_SUBCNT, NODE_STATE_ALLOCATED, &cpus);
 	return cpus;
+#endif
+}
+
+/* Why the node is to be drained, and that we say so: from 26.05 on slurmctld knows who asks. */
+static inline void compat_set_reason(update_node_msg_t *msg, char *reason)
+{
+	msg->reason = reason;
+#if SLURM_VERSION_NUMBER < SLURM_VERSION_NUM(26, 5, 0)
+	msg->reason_uid = getuid();
 #endif
 }
 

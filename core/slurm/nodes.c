@@ -50,10 +50,8 @@ static int update_node(const char *node, uint32_t state, const char *reason, con
 	slurm_init_update_node_msg(&m);
 	m.node_names = name;
 	m.node_state = state;
-	if (why) {
-		m.reason = why;
-		m.reason_uid = getuid();
-	}
+	if (why)
+		compat_set_reason(&m, why);
 	return slurm_update_node(&m) == SLURM_SUCCESS ? 0 : smg_slurm_fail(err, what);
 }
 
