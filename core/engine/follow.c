@@ -10,6 +10,8 @@
 
 #define EPILOG_WAIT_MS 60000
 #define FIRST_LOOK_MS 60	      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
+#define MANY 4			      /* jobs that leave at one time */
+#define MANY_LOOK_MS 600	      /* ... then */
 #define LOOK_MAX_MS 2000	      /* between later looks, each of which costs slurmctld a question */
 #define LOOK_FOR_US (120 * 1000000LL) /* then Slurm starts it by itself */
 #define LAND_LOOK_MS 50
@@ -185,6 +187,24 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 	return true;
 }
 
+/* Where many leave at one time, Slurm has much to do for each. */
+static int first_pause(struct smg_engine *e)
+{
+	int n;
+
+	pthread_mutex_lock(&e->lock);
+	n = e->following;
+	pthread_mutex_unlock(&e->lock);
+	return n > MANY ? MANY_LOOK_MS : FIRST_LOOK_MS;
+}
+
+static void count_followed(struct smg_engine *e, int by)
+{
+	pthread_mutex_lock(&e->lock);
+	e->following += by;
+	pthread_mutex_unlock(&e->lock);
+}
+
 static int next_pause(int ms)
 {
 	return ms <= 0 ? FIRST_LOOK_MS : ms >= LOOK_MAX_MS ? LOOK_MAX_MS : ms * 5 / 2;
@@ -194,13 +214,15 @@ static int next_pause(int ms)
 static void start_when_pending(struct follow f)
 {
 	struct smg_slurm *sl = &f.e->env.slurm;
-	int pause = f.off ? 0 : FIRST_LOOK_MS;
+	int pause = 0;
 	struct smg_err err = {0};
 	struct smg_job job;
 	int64_t until;
 
 	if (!f.off)
 		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
+	if (!f.off)
+		pause = first_pause(f.e);
 	for (until = smg_steady_us() + LOOK_FOR_US; smg_steady_us() < until; pause = next_pause(pause)) {
 		if (!engine_pause(f.e, pause))
 			return;
@@ -227,7 +249,9 @@ static void *follow_main(void *arg)
 	struct follow f = *(struct follow *)arg;
 
 	free(arg);
+	count_followed(f.e, 1);
 	start_when_pending(f);
+	count_followed(f.e, -1);
 	mark_follow(f.e, f.job, false);
 	return NULL;
 }

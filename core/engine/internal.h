@@ -191,6 +191,7 @@ struct smg_engine {
 	pthread_mutex_t lock; /* lists and counts; innermost: nothing else is locked under it */
 	pthread_cond_t less;  /* monotonic clock: a thread has ended, or all are to */
 	int threads;
+	int following; /* jobs that are waited for to be PENDING */
 	bool closing;
 	struct wf *workflows;
 	struct job_mark *marks;
