@@ -43,7 +43,7 @@ work() {
 
 TIMEOUT_test_all_end_right=900
 test_all_end_right() {
-	local job high bad said n
+	local job bad said n
 	BOX=$BOX-many
 	trap 'box down' EXIT
 	box up --nodes 4 --cpus 64 --memory 16000
@@ -52,8 +52,8 @@ test_all_end_right() {
 	job=$(in_wf sbatch --parsable -p low --array="1-$JOBS" --migrate=workflow.yaml job.sh)
 	wait_count "services WHERE state = 'running'" "$JOBS" 240
 	box_exec ctl sdiag --reset >/dev/null
-	high=$(submit_as user2 -p high -N 4 --exclusive -o /dev/null --wrap 'sleep 5')
-	wait_job_state "$high" COMPLETED 240
+	submit_as user2 -p high -N 4 --exclusive -o /dev/null --wrap 'sleep 5' >/dev/null
+	# slurmctld is not asked meanwhile: that would count
 	wait_count "migrations WHERE state = 'done'" "$JOBS" 300
 	said=$(questions)
 	n=$(awk '{ n += $1 } END { print n + 0 }' <<<"$said")
