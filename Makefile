@@ -109,7 +109,7 @@ check: ## every test, in the box too (root); sets up what it needs
 triggers: ## every way in which Slurm takes a node, row by row; 200 jobs at once (root)
 	tests/deps
 	$(MAKE) all
-	TRIGGERS=all BUILD=$(BUILD) tests/run box --only 80-triggers
+	TRIGGERS=all BUILD=$(BUILD) tests/run box --only 25-triggers
 	JOBS=200 BUILD=$(BUILD) tests/run box --only 74-many --verbose
 
 demo: ## a real preemption and migration, start to end (root)
