@@ -413,6 +413,14 @@ static void probe_result(struct wf *wf, size_t i, bool ok, const char *why)
 			s->spec->name, s->bad_probes, why);
 }
 
+/* It says nothing: a dump began, or the container ended and took the probe with it, which is heard a moment later. */
+static bool probe_is_void(const struct svc *s, int rc, int status, const struct smg_err *err)
+{
+	if (rc < 0)
+		return err->code == SMG_EBUSY;
+	return status == 128 + SIGKILL && s->shim.init > 0 && smg_proc_start(s->shim.init) < 0;
+}
+
 static void probe_worker(struct wf *wf, size_t i)
 {
 	struct smg_runtime *rt = &wf->e->env.runtime;
@@ -428,7 +436,7 @@ static void probe_worker(struct wf *wf, size_t i)
 		snprintf(why, sizeof(why), "status %d", status);
 	pthread_mutex_lock(&wf->lock);
 	s->probing = false;
-	if (s->state == SMG_SVC_RUNNING && !(rc < 0 && err.code == SMG_EBUSY)) /* EBUSY: called off, a dump began */
+	if (s->state == SMG_SVC_RUNNING && !probe_is_void(s, rc, status, &err))
 		probe_result(wf, i, rc == 0 && status == 0, why);
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);
