@@ -31,7 +31,7 @@ test_exec_does_not_wait_for_a_daemon() {
 	local out
 	out=$(box_exec n1 sh -c 'sleep 1000 & echo started')
 	assert_eq "$out" started
-	box_exec n1 pkill -f 'sleep 1000'
+	box_exec n1 pkill -f '[s]leep 1000'
 }
 
 test_killed_exec_leaves_no_command() {

@@ -31,7 +31,12 @@ begin() { # [SBATCH-ARG...]
 	wait_ticks one 3 40
 	wait_ticks two 3 40
 }
-preempt_it() { preempt "$job" "${1:-2}" >/dev/null; }
+# For some seconds; where it merely stands still meanwhile, for long enough to see that.
+preempt_it() { # [SECONDS]
+	local seconds=${1:-2}
+	[[ $MODE != SUSPEND || $seconds -gt 7 ]] || seconds=7
+	preempt "$job" "$seconds" >/dev/null
+}
 left_on() { # NODE JOB: other rows have their own
 	box exec "$1" -- bash -s "$2" <<-'SH'
 		for f in /run/smigrate/*/*"$1".wf* /run/smigrate/jobs/"$1" /var/lib/smigrate/w/"$1".*; do [[ ! -e $f ]] || echo "$f"; done

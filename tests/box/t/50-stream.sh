@@ -486,7 +486,7 @@ test_a_service_dies_in_the_stream() {
 	begin_two
 	preempt "$job" 3 >/dev/null
 	wait_arriving "$job"
-	box_exec n1 pkill -KILL -f '/here/precious.py big'
+	box_exec n1 pkill -KILL -f '[/]here/precious.py big'
 	wait_moved "$job" 1 60
 	retry 10 svc_is "$job" big exited || fail "big is $(svc_state "$job" big): $(output "$job")"
 	go
