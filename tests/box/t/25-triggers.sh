@@ -243,20 +243,29 @@ trigger_requeuehold() {
 	ends_right 1 requeue
 }
 
+# Gang scheduling does not resume by itself what is held.
 trigger_hold_then_preempt() {
 	begin
 	scontrol hold "$job"
 	preempt_it
-	if [[ $MODE != SUSPEND ]]; then
-		wait_wf "$job" saved 60
-		wait_job_state "$job" PENDING 60
-		sleep 2
-		job_is "$job" PENDING || fail "the job is $(job_state "$job")"
-		scontrol release "$job"
+	if [[ $MODE == SUSPEND ]]; then
+		stands_still
+		wait_no_other 40
+		wf_is "$job" suspended || fail "the workflow is $(wf_state "$job")"
+		scontrol resume "$job"
+		ends_right 0
+		return
 	fi
+	wait_wf "$job" saved 60
+	wait_job_state "$job" PENDING 60
+	sleep 2
+	job_is "$job" PENDING || fail "the job is $(job_state "$job")"
+	scontrol release "$job"
 	comes_back 1
 	preempted_ends_right
 }
+alone() { [[ $(box_exec ctl squeue -h -o %A) == "$job" ]]; }
+wait_no_other() { retry "$1" alone || fail "other jobs are there: $(box_exec ctl squeue -h)"; } # SECONDS; where rows come one by one
 
 trigger_move() {
 	begin
