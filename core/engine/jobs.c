@@ -66,37 +66,6 @@ bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority)
 	return seen;
 }
 
-void mark_suspended(struct smg_engine *e, uint32_t job, bool on)
-{
-	pthread_mutex_lock(&e->lock);
-	mark_get(e, job, true)->suspended = on;
-	pthread_mutex_unlock(&e->lock);
-}
-
-bool mark_is_suspended(struct smg_engine *e, uint32_t job)
-{
-	struct job_mark *m;
-	bool yes;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, false);
-	yes = m && m->suspended;
-	pthread_mutex_unlock(&e->lock);
-	return yes;
-}
-
-bool mark_is_given(struct smg_engine *e, uint32_t job)
-{
-	struct job_mark *m;
-	bool yes;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, false);
-	yes = m && m->given;
-	pthread_mutex_unlock(&e->lock);
-	return yes;
-}
-
 static bool set_flag(struct smg_engine *e, bool *flag, bool on)
 {
 	bool changed;
@@ -117,6 +86,31 @@ static struct job_mark *mark_of(struct smg_engine *e, uint32_t job)
 	m = mark_get(e, job, true);
 	pthread_mutex_unlock(&e->lock);
 	return m;
+}
+
+static bool get_flag(struct smg_engine *e, const bool *flag)
+{
+	bool on;
+
+	pthread_mutex_lock(&e->lock);
+	on = *flag;
+	pthread_mutex_unlock(&e->lock);
+	return on;
+}
+
+void mark_suspended(struct smg_engine *e, uint32_t job, bool on)
+{
+	set_flag(e, &mark_of(e, job)->suspended, on);
+}
+
+bool mark_is_suspended(struct smg_engine *e, uint32_t job)
+{
+	return get_flag(e, &mark_of(e, job)->suspended);
+}
+
+bool mark_is_given(struct smg_engine *e, uint32_t job)
+{
+	return get_flag(e, &mark_of(e, job)->given);
 }
 
 bool mark_follow(struct smg_engine *e, uint32_t job, bool on)

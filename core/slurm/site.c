@@ -155,41 +155,33 @@ int smg_slurm_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preemp
 	return rc;
 }
 
-int smg_slurm_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
+/* One of what slurm.conf says: what lies at `from` in site. */
+static int copy_out(void *to, const void *from, size_t n, struct smg_err *err)
 {
 	int rc;
 
-	(void)ctx;
 	pthread_mutex_lock(&site.lock);
 	rc = ask_conf(KEPT_US, err);
 	if (rc == 0)
-		*seconds = site.epilog_timeout;
+		memcpy(to, from, n);
 	pthread_mutex_unlock(&site.lock);
 	return rc;
+}
+
+int smg_slurm_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
+{
+	(void)ctx;
+	return copy_out(seconds, &site.epilog_timeout, sizeof(*seconds), err);
 }
 
 int smg_slurm_time_slice(void *ctx, int *seconds, struct smg_err *err)
 {
-	int rc;
-
 	(void)ctx;
-	pthread_mutex_lock(&site.lock);
-	rc = ask_conf(KEPT_US, err);
-	if (rc == 0)
-		*seconds = site.time_slice;
-	pthread_mutex_unlock(&site.lock);
-	return rc;
+	return copy_out(seconds, &site.time_slice, sizeof(*seconds), err);
 }
 
 int smg_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)
 {
-	int rc;
-
 	(void)ctx;
-	pthread_mutex_lock(&site.lock);
-	rc = ask_conf(KEPT_US, err);
-	if (rc == 0)
-		*uid = site.slurm_user;
-	pthread_mutex_unlock(&site.lock);
-	return rc;
+	return copy_out(uid, &site.slurm_user, sizeof(*uid), err);
 }
