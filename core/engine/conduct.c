@@ -12,6 +12,7 @@
 
 #define START_PARALLEL 16	/* containers being started at one time */
 #define FIRST_PROBES_US 1000000 /* before the first interval is over, probes come every second and failures do not count */
+#define ENDS_WITHIN_MS 500	/* a container whose probe was killed */
 #define SAVED_CHECK_US (60 * 1000000LL)
 #define SAVED_FIRST_US (15 * 1000000LL)
 
@@ -413,12 +414,19 @@ static void probe_result(struct wf *wf, size_t i, bool ok, const char *why)
 			s->spec->name, s->bad_probes, why);
 }
 
-/* It says nothing: a dump began, or the container ended and took the probe with it, which is heard a moment later. */
+/* It says nothing: a dump began, or the container ended and took the probe with it. The kernel kills what is in a pid namespace
+ * before the namespace's init is gone. Blocks; without the lock. */
 static bool probe_is_void(const struct svc *s, int rc, int status, const struct smg_err *err)
 {
+	pid_t init = s->shim.init;
+
 	if (rc < 0)
 		return err->code == SMG_EBUSY;
-	return status == 128 + SIGKILL && s->shim.init > 0 && smg_proc_start(s->shim.init) < 0;
+	if (status != 128 + SIGKILL || init <= 0)
+		return false;
+	for (int ms = 0; ms < ENDS_WITHIN_MS && smg_proc_start(init) >= 0; ms += 10)
+		smg_sleep_ms(10);
+	return smg_proc_start(init) < 0;
 }
 
 static void probe_worker(struct wf *wf, size_t i)
@@ -428,15 +436,17 @@ static void probe_worker(struct wf *wf, size_t i)
 	struct smg_err err = {0};
 	int status = -1, rc;
 	char why[256];
+	bool nothing;
 
 	rc = rt->ops->exec(rt->ctx, s->id, s->spec->health.test, (int)s->spec->health.timeout_ms, &status, &err);
 	if (rc < 0)
 		snprintf(why, sizeof(why), "%.200s", err.msg);
 	else
 		snprintf(why, sizeof(why), "status %d", status);
+	nothing = probe_is_void(s, rc, status, &err);
 	pthread_mutex_lock(&wf->lock);
 	s->probing = false;
-	if (s->state == SMG_SVC_RUNNING && !probe_is_void(s, rc, status, &err))
+	if (s->state == SMG_SVC_RUNNING && !nothing)
 		probe_result(wf, i, rc == 0 && status == 0, why);
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);

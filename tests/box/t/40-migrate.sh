@@ -14,7 +14,7 @@ TIMEOUT_test_hashchain_three_times=600
 test_hashchain_three_times() {
 	local job n
 	example hashchain
-	job=$(in_example hashchain env STEPS=5000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
+	job=$(in_example hashchain env STEPS=9000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
 	retry 30 step_said hashchain "$job" 'chain4 | step 300000' || fail 'no step is said'
 	for n in 1 2 3; do
 		preempt "$job" 3 >/dev/null
@@ -23,7 +23,7 @@ test_hashchain_three_times() {
 	assert_eq "$(job_field "$job" Restarts)" 3 Restarts
 	wait_done "$job" 120
 	assert_eq "$(job_field "$job" Restarts)" 3 'Restarts at the end'
-	in_example hashchain env STEPS=5000000 ./check "hashchain-$job.out"
+	in_example hashchain env STEPS=9000000 ./check "hashchain-$job.out"
 	# no chain began anew: each said its first step once
 	assert_eq "$(in_example hashchain grep -c ' | step 300000$' "hashchain-$job.out")" 4 'first steps'
 	assert_eq "$(state "SELECT GROUP_CONCAT(moved || '/' || restarted || '/' || state) FROM (SELECT * FROM migrations WHERE job = $job ORDER BY id)")" \
