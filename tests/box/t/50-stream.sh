@@ -136,7 +136,7 @@ hashchain_by() { # GRACE-SECONDS WHAT-IS-TO-BE-CHECKED
 	example hashchain
 	all_nodes_idle
 	box_exec ctl scontrol update partitionname=low "GraceTime=$1"
-	job=$(in_example hashchain env STEPS=6000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
+	job=$(in_example hashchain env STEPS=12000000 sbatch --parsable -p low --migrate=workflow.yaml job.sh)
 	retry 30 step_said hashchain "$job" 'chain4 | step 300000' || fail 'no step is said'
 	assert_eq "$(node_of "$job")" n1
 	watch_disk n1 "$TMP/n1"
@@ -146,7 +146,7 @@ hashchain_by() { # GRACE-SECONDS WHAT-IS-TO-BE-CHECKED
 	stop_watching n1 n2
 	"$2" "$job"
 	wait_done "$job" 120
-	in_example hashchain env STEPS=6000000 ./check "hashchain-$job.out"
+	in_example hashchain env STEPS=12000000 ./check "hashchain-$job.out"
 	assert_eq "$(in_example hashchain grep -c ' | step 300000$' "hashchain-$job.out")" 4 'first steps'
 	assert_clean "$job"
 }
