@@ -141,6 +141,8 @@ write_shared() {
 raise_pipe_limits() {
 	sysctl -q -w fs.pipe-user-pages-soft=0 fs.pipe-max-size=67108864 2>/dev/null ||
 		warn "cannot set fs.pipe-user-pages-soft: CRIU's lazy pages may fail"
+	# each restore has one for a moment, and root's of all nodes count as one user's
+	sysctl -q -w fs.inotify.max_user_instances=8192 2>/dev/null || warn "cannot raise fs.inotify.max_user_instances"
 }
 
 # Runs a command in the image, writable but for itself alone, with the tree at its own path. The mounts end with it.
