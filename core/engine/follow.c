@@ -9,11 +9,9 @@
 #include <sys/stat.h>
 
 #define EPILOG_WAIT_MS 60000
-#define FIRST_LOOK_MS 60 /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
-#define MANY 4		 /* jobs that leave at one time: Slurm has much to do for each, */
-#define EACH_MS 60	 /* and is asked so much later, */
-#define MANY_MAX_MS 4000
-#define EACH_LANDS_MS 500	      /* and has so much longer to start them */
+#define FIRST_LOOK_MS 60	      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
+#define MANY 4			      /* jobs that leave at one time */
+#define MANY_LOOK_MS 600	      /* ... then */
 #define LOOK_MAX_MS 2000	      /* between later looks, each of which costs slurmctld a question */
 #define LOOK_FOR_US (120 * 1000000LL) /* then Slurm starts it by itself */
 #define LAND_LOOK_MS 50
@@ -148,23 +146,11 @@ static bool has_landed(struct smg_engine *e, uint32_t job)
 	return !here || gone;
 }
 
-static int followed(struct smg_engine *e)
-{
-	int n;
-
-	pthread_mutex_lock(&e->lock);
-	n = e->following;
-	pthread_mutex_unlock(&e->lock);
-	return n;
-}
-
 /* The target is a hint. A job that has not started there soon goes wherever it could have gone without us. */
 static void give_list_back(const struct follow *f)
 {
 	struct smg_slurm *sl = &f->e->env.slurm;
-	int n = followed(f->e);
-	int64_t until =
-		smg_steady_us() + (int64_t)f->e->env.config.land_wait_s * 1000000 + (n > MANY ? n * EACH_LANDS_MS * 1000LL : 0);
+	int64_t until = smg_steady_us() + (int64_t)f->e->env.config.land_wait_s * 1000000;
 	struct smg_err err = {0};
 	struct smg_job job;
 
@@ -201,11 +187,15 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 	return true;
 }
 
+/* Where many leave at one time, Slurm has much to do for each. */
 static int first_pause(struct smg_engine *e)
 {
-	int n = followed(e);
+	int n;
 
-	return n <= MANY ? FIRST_LOOK_MS : n * EACH_MS < MANY_MAX_MS ? n * EACH_MS : MANY_MAX_MS;
+	pthread_mutex_lock(&e->lock);
+	n = e->following;
+	pthread_mutex_unlock(&e->lock);
+	return n > MANY ? MANY_LOOK_MS : FIRST_LOOK_MS;
 }
 
 static void count_followed(struct smg_engine *e, int by)
