@@ -106,11 +106,10 @@ check: ## every test, in the box too (root); sets up what it needs
 	$(MAKE) all $(units)
 	BUILD=$(BUILD) tests/run all
 
-triggers: ## every way in which Slurm takes a node, row by row; 200 jobs at once (root)
+triggers: ## every way in which Slurm takes a node, row by row (root)
 	tests/deps
 	$(MAKE) all
 	TRIGGERS=all BUILD=$(BUILD) tests/run box --only 25-triggers
-	JOBS=200 BUILD=$(BUILD) tests/run box --only 74-many --verbose
 
 demo: ## a real preemption and migration, start to end (root)
 	tests/demo

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Many jobs preempted at once. Brings up a box of its own, whose nodes say that they have 64 processors.
 #
-#   JOBS=N  how many (default 40; make triggers: 200)
+#   JOBS=N  how many (default 40)
 # shellcheck source=../../lib.sh
 . "$(dirname "$0")/../../lib.sh"
 # shellcheck source=workflow.sh
