@@ -50,7 +50,10 @@ test_all_end_right() {
 	prepare
 	work
 	job=$(in_wf sbatch --parsable -p low --array="1-$JOBS" --migrate=workflow.yaml job.sh)
-	wait_count "services WHERE state = 'running'" "$JOBS" 240
+	retry 180 is_count "services WHERE state = 'running'" "$JOBS" || fail "not all start: $(
+		state "SELECT state, COUNT(*), MAX(message) FROM services GROUP BY 1"
+		box_exec ctl squeue -h -o '%T %R' | sort | uniq -c
+		box_exec ctl sh -c "cd $WF && grep -L 'begins\\|zzz' wf-*.out | head -n 3 | xargs -r head -n 5")"
 	box_exec ctl sdiag --reset >/dev/null
 	submit_as user2 -p high -N 4 --exclusive -o /dev/null --wrap 'sleep 5' >/dev/null
 	# slurmctld is not asked meanwhile: that would count
