@@ -217,12 +217,12 @@ static void start_when_pending(struct follow f)
 	int pause = 0;
 	struct smg_err err = {0};
 	struct smg_job job;
-	int64_t until;
+	int64_t until, run;
 
-	if (!f.off)
+	if (!f.off) {
 		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
-	if (!f.off)
 		pause = first_pause(f.e);
+	}
 	for (until = smg_steady_us() + LOOK_FOR_US; smg_steady_us() < until; pause = next_pause(pause)) {
 		if (!engine_pause(f.e, pause))
 			return;
@@ -233,7 +233,8 @@ static void start_when_pending(struct follow f)
 		}
 		if (job.state != SMG_JOB_PENDING && !job.requeuing && !job.completing)
 			return; /* cancelled, or running again already */
-		if (last_run_here(f.e, f.job) >= 0 && job.restarts > last_run_here(f.e, f.job) + 1)
+		run = last_run_here(f.e, f.job);
+		if (run >= 0 && job.restarts > run + 1)
 			return; /* it has been on another node since, which sees to it */
 		if (job.state != SMG_JOB_PENDING || job.completing || job.requeuing)
 			continue;

@@ -108,9 +108,8 @@ struct hand {
 	struct hand *next; /* in the engine's list; under the engine's lock as all that changes */
 	uint32_t job;
 	char cause[16];
-	bool suspended; /* nobody asked for it: its job is suspended here, and could run there */
-	bool off;	/* it is called off: all services go on here; `why` */
-	bool gone;	/* the job is being requeued: there is no way back */
+	bool off;  /* it is called off: all services go on here; `why` */
+	bool gone; /* the job is being requeued: there is no way back */
 	char why[512];
 };
 
@@ -331,10 +330,25 @@ bool stage_off(struct wf *wf);
 /* "holding": {workflow, migration}: the services of which this node has a complete copy for it. */
 int stage_holding(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 
-/* ---- move.c: moves by hand ---- */
+/* ---- hand.c: a move by hand that is under way ---- */
+/* dry: nobody sees it, and it is in nobody's way. NULL: the job is being moved already. */
+struct hand *hand_new(struct smg_engine *e, uint32_t job, const char *cause, bool dry, struct smg_err *err);
+void hand_free(struct smg_engine *e, struct hand *h);
+/* From here on nobody calls it off; false: somebody has. */
+bool hand_go(struct smg_engine *e, struct hand *h);
+void hand_come_back(struct smg_engine *e, struct hand *h); /* Slurm would not have it */
+/* Nobody asked for it: its job is suspended here, and could run there. */
+static inline bool hand_suspends(const struct hand *h)
+{
+	return !strcmp(h->cause, "suspend");
+}
 /* Calls it off; false, with nothing done: there is no way back any more. The first reason counts. */
 bool hand_off(struct smg_engine *e, struct hand *h, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool hand_is_off(struct smg_engine *e, const struct hand *h);
+/* "cancel": {job, uid, id, dry_run} -> {job, migrations: [ID]} */
+int move_cancel(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+
+/* ---- move.c ---- */
 /* "move": {job, uid, to, cause, not_on, dry_run} -> {job, from, to, moves: [{workflow, migration}]}, or with dry_run `plans`. to
  * "": to wherever Slurm says; cause "": as uid says (-1: "operator", else "move"); not_on: nodes that it shall not be. Its answer
  * comes when the services are about to be frozen. */
@@ -344,8 +358,6 @@ int move_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 bool move_suspended(struct smg_engine *e, const struct smg_job *job, const char *node, int64_t heard_us, struct smg_err *err);
 /* Whether the job could be moved at all, Slurm not asked where to. uid -1: for an operator. SMG_EBUSY: not just now. */
 int move_may(struct smg_engine *e, const struct smg_job *job, int64_t uid, struct smg_err *err);
-/* "cancel": {job, uid, id, dry_run} -> {job, migrations: [ID]} */
-int move_cancel(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 
 /* ---- drain.c: this node is emptied ---- */
 /* "drain": {what: "begin", "look", "stop"} -> {node, drained, busy, reason, running, stay, jobs: [{job, user, name, state, to,
@@ -411,6 +423,8 @@ double plan_total(struct wf *wf, const char *node);
 /* What a node knows of itself, as an answer to "rates" and as a part of that to "room"; and into the target. */
 json_t *rates_answer(struct smg_engine *e);
 void target_rates(struct target *t, const json_t *reply);
+/* A workflow of the job on this node, a new reference; uid -1: whoever's it is. NULL: SMG_ENOENT. */
+struct wf *wf_of_job(struct smg_engine *e, uint32_t job, int64_t uid, struct smg_err *err);
 /* "obstacles": {job, uid}: what `smigrate check --job` prints. */
 int obstacles_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 /* How it would move now, as `smigrate plan --json` prints it; to NULL: wherever it may go. Without the lock; NULL with err. */
@@ -462,7 +476,7 @@ void baseline_save(struct wf *wf);
 /* Under the lock: the strategy does not have service i wait for others. */
 bool baseline_may_restore(const struct wf *wf, size_t i);
 
-/* ---- hold.c: the receiving node ---- */
+/* ---- hold.c, hold_stream.c: the receiving node ---- */
 /* "room": {workflow, migration, job, bytes, keep: [services that wait here since an earlier one]} -> {in_memory, encrypt, key
  * (sealed)}. */
 int hold_room(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err);
@@ -499,34 +513,42 @@ const char *pointer_own_nodes(const struct pointer *p);
 /* The comment with ours replaced (node "": taken out). The caller frees. */
 char *pointer_write(const char *comment, const struct pointer *p);
 
-/* ---- jobs.c ---- */
-/* Waits until the epilog of the job has been answered; at most ms. */
-void mark_wait_epilog(struct smg_engine *e, uint32_t job, int ms);
-/* The job is one of ours whether or not --migrate said so: the epilog hook is to call. */
-void mark_make(struct smg_engine *e, uint32_t job, bool *was_there);
-void mark_drop(struct smg_engine *e, uint32_t job);		    /* its epilog has run, or ran while no daemon was here */
-void stop_job(struct smg_engine *e, uint32_t job, const char *why); /* all of its workflows here */
-/* A job that starts again on this node in the very second in which its former run was ended here is refused by slurmd ("already
- * killed": revoked credentials count in whole seconds) and FAILS: waits for the next one. */
-void mark_wait_next_second(struct smg_engine *e, uint32_t job);
-/* Sets or clears "followed"; false: it was so already. */
-bool mark_follow(struct smg_engine *e, uint32_t job, bool on);
-void mark_ran(struct smg_engine *e, uint32_t job);
+/* ---- marks.c: what is known of a job apart from its workflows. Setters return whether that was a change. ---- */
+struct job_mark *mark_of(struct smg_engine *e, uint32_t job); /* made, if it is not there; never freed; e->lock guards its fields */
+bool mark_ran(struct smg_engine *e, uint32_t job, bool on);
 void mark_suspended(struct smg_engine *e, uint32_t job, bool on);
 bool mark_is_suspended(struct smg_engine *e, uint32_t job);
-/* Sets or clears "waits_away"; "given". False: it was so already. */
 bool mark_waits_away(struct smg_engine *e, uint32_t job, bool on);
 bool mark_given(struct smg_engine *e, uint32_t job, bool on);
 bool mark_is_given(struct smg_engine *e, uint32_t job);
+bool mark_follow(struct smg_engine *e, uint32_t job, bool on);
+bool mark_is_followed(struct smg_engine *e, uint32_t job);
+/* Something was heard of the job. True: a thread is to find out what; false: one is at it, and will look once more. */
+bool mark_judge(struct smg_engine *e, uint32_t job);
+/* That thread has found out. True: something was heard meanwhile, and `more`: it is to look once more. */
+bool mark_judged(struct smg_engine *e, uint32_t job, bool more);
+bool mark_is_judged(struct smg_engine *e, uint32_t job);
 /* What Slurm says of a job before it ends this run: at the end it may hold the job itself, and no more tell what was before. */
 void mark_see(struct smg_engine *e, const struct smg_job *job);
 /* The priority that it had; false: never seen. */
 bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority);
-/* slurmctld's answer as the batch step began, for `smigrate run`, which comes within a second and asks the same; not for what may
- * have changed since. It is kept until it is taken, 2 s long, or the job's next prolog or epilog. */
+/* slurmctld's answer as the batch step began, for `smigrate run`, which comes soon and asks the same; not for what may have changed
+ * since. It is kept until it is taken, 10 s long, or the job's next prolog or epilog. */
 void mark_keep_record(struct smg_engine *e, const struct smg_job *job);
 bool mark_take_record(struct smg_engine *e, uint32_t job, struct smg_job *out);
 void mark_forget_record(struct smg_engine *e, uint32_t job);
+void mark_epilog(struct smg_engine *e, uint32_t job, bool over);   /* of this run: it has been answered */
+void mark_wait_epilog(struct smg_engine *e, uint32_t job, int ms); /* ... is waited for; at most ms */
+void mark_ended(struct smg_engine *e, uint32_t job);		   /* its end here has begun */
+/* A job that starts again on this node in the very second in which its former run was ended here is refused by slurmd ("already
+ * killed": revoked credentials count in whole seconds) and FAILS: waits for the next one. */
+void mark_wait_next_second(struct smg_engine *e, uint32_t job);
+/* The job is one of ours whether or not --migrate said so: the epilog hook is to call. */
+int mark_make(struct smg_engine *e, uint32_t job, bool *was_there, struct smg_err *err);
+void mark_drop(struct smg_engine *e, uint32_t job); /* its epilog has run, or ran while no daemon was here */
+
+/* ---- jobs.c ---- */
+void stop_job(struct smg_engine *e, uint32_t job, const char *why); /* all of its workflows here */
 /* In a thread of its own: asks slurmctld what a signal meant, and acts on it. One at a time for a job. */
 void engine_judge(struct smg_engine *e, uint32_t job);
 /* "[smigrate node=N]" into the job's AdminComment, in a thread of its own. */
@@ -557,7 +579,11 @@ void land_release_at(struct wf *wf, const json_t *nodes, const char *migration);
 void land_forget_held(struct wf *wf); /* blocks; without the lock: it stopped while its memory waited on other nodes */
 void land_room_unused(struct wf *wf, const char *node); /* under wf->lock: the node's room for this migration is to go, soon */
 void land_drop_images(struct wf *wf, size_t i);		/* blocks; without the lock */
-void land_drop_copy(struct wf *wf);			/* blocks; without the lock */
+/* Under wf->lock: the nodes that keep copies older than what is here are told that those may go. */
+void land_release_all(struct wf *wf);
+
+/* ---- former.c: what was here is wanted elsewhere ---- */
+void land_drop_copy(struct wf *wf); /* blocks; without the lock */
 int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err);
 int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
 int land_fetch_tail(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);

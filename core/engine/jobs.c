@@ -12,224 +12,7 @@
 #define AWAY_PAUSE_MS 1000 /* slurmctld does not answer: it is being restarted, or another one takes over, */
 #define AWAY_TRIES 600	   /* which is waited for */
 #define LEAST_HOLD_MS 500
-#define RECORD_US (10 * 1000000LL)
 #define FOLLOW_WAIT_MS 300
-
-/* ---- marks ---- */
-
-static struct job_mark *mark_get(struct smg_engine *e, uint32_t job, bool make)
-{
-	struct job_mark *m;
-
-	for (m = e->marks; m && m->job != job; m = m->next)
-		;
-	if (!m && make) {
-		m = smg_xcalloc(1, sizeof(*m));
-		m->job = job;
-		m->next = e->marks;
-		e->marks = m;
-	}
-	return m;
-}
-
-void mark_ran(struct smg_engine *e, uint32_t job)
-{
-	pthread_mutex_lock(&e->lock);
-	mark_get(e, job, true)->ran = true;
-	pthread_mutex_unlock(&e->lock);
-}
-
-void mark_see(struct smg_engine *e, const struct smg_job *job)
-{
-	struct job_mark *m;
-
-	if (job->state != SMG_JOB_RUNNING || job->held_by_limit)
-		return;
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job->id, true);
-	m->seen = true;
-	m->priority = job->priority;
-	pthread_mutex_unlock(&e->lock);
-}
-
-bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority)
-{
-	struct job_mark *m;
-	bool seen;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, false);
-	seen = m && m->seen;
-	if (seen)
-		*priority = m->priority;
-	pthread_mutex_unlock(&e->lock);
-	return seen;
-}
-
-static bool set_flag(struct smg_engine *e, bool *flag, bool on)
-{
-	bool changed;
-
-	pthread_mutex_lock(&e->lock);
-	changed = *flag != on;
-	*flag = on;
-	pthread_mutex_unlock(&e->lock);
-	return changed;
-}
-
-/* Marks are never freed: a flag of one may be pointed to. */
-static struct job_mark *mark_of(struct smg_engine *e, uint32_t job)
-{
-	struct job_mark *m;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, true);
-	pthread_mutex_unlock(&e->lock);
-	return m;
-}
-
-static bool get_flag(struct smg_engine *e, const bool *flag)
-{
-	bool on;
-
-	pthread_mutex_lock(&e->lock);
-	on = *flag;
-	pthread_mutex_unlock(&e->lock);
-	return on;
-}
-
-void mark_suspended(struct smg_engine *e, uint32_t job, bool on)
-{
-	set_flag(e, &mark_of(e, job)->suspended, on);
-}
-
-bool mark_is_suspended(struct smg_engine *e, uint32_t job)
-{
-	return get_flag(e, &mark_of(e, job)->suspended);
-}
-
-bool mark_is_given(struct smg_engine *e, uint32_t job)
-{
-	return get_flag(e, &mark_of(e, job)->given);
-}
-
-bool mark_follow(struct smg_engine *e, uint32_t job, bool on)
-{
-	return set_flag(e, &mark_of(e, job)->followed, on);
-}
-
-bool mark_waits_away(struct smg_engine *e, uint32_t job, bool on)
-{
-	return set_flag(e, &mark_of(e, job)->waits_away, on);
-}
-
-bool mark_given(struct smg_engine *e, uint32_t job, bool on)
-{
-	return set_flag(e, &mark_of(e, job)->given, on);
-}
-
-static void mark_set_epilog(struct smg_engine *e, uint32_t job, bool done)
-{
-	pthread_mutex_lock(&e->lock);
-	mark_get(e, job, true)->epilog = done;
-	pthread_mutex_unlock(&e->lock);
-}
-
-static bool mark_epilog(struct smg_engine *e, uint32_t job)
-{
-	struct job_mark *m;
-	bool done;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, false);
-	done = !m || m->epilog;
-	pthread_mutex_unlock(&e->lock);
-	return done;
-}
-
-void mark_wait_next_second(struct smg_engine *e, uint32_t job)
-{
-	time_t ended;
-
-	pthread_mutex_lock(&e->lock);
-	ended = mark_get(e, job, true)->ended;
-	pthread_mutex_unlock(&e->lock);
-	while (time(NULL) <= ended && ended - time(NULL) < 2 && engine_pause(e, 20))
-		;
-}
-
-void mark_wait_epilog(struct smg_engine *e, uint32_t job, int ms)
-{
-	int64_t end = smg_steady_us() + (int64_t)ms * 1000;
-
-	while (!mark_epilog(e, job) && smg_steady_us() < end && engine_pause(e, 20))
-		;
-}
-
-void mark_keep_record(struct smg_engine *e, const struct smg_job *job)
-{
-	struct job_mark *m;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job->id, true);
-	if (!m->record)
-		m->record = smg_xcalloc(1, sizeof(*m->record));
-	*m->record = *job;
-	m->record_at = smg_steady_us();
-	pthread_mutex_unlock(&e->lock);
-}
-
-bool mark_take_record(struct smg_engine *e, uint32_t job, struct smg_job *out)
-{
-	struct job_mark *m;
-	bool fresh;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, false);
-	fresh = m && m->record && smg_steady_us() - m->record_at < RECORD_US;
-	if (fresh)
-		*out = *m->record;
-	pthread_mutex_unlock(&e->lock);
-	mark_forget_record(e, job);
-	return fresh;
-}
-
-void mark_forget_record(struct smg_engine *e, uint32_t job)
-{
-	struct job_mark *m;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, false);
-	if (m) {
-		free(m->record);
-		m->record = NULL;
-	}
-	pthread_mutex_unlock(&e->lock);
-}
-
-static void mark_path(struct smg_engine *e, uint32_t job, char *path, size_t n)
-{
-	snprintf(path, n, "%s/%u", e->env.jobs_dir, job);
-}
-
-void mark_make(struct smg_engine *e, uint32_t job, bool *was_there)
-{
-	struct smg_err err = {0};
-	char path[512];
-
-	mark_path(e, job, path, sizeof(path));
-	*was_there = access(path, F_OK) == 0;
-	if (!*was_there && (smg_mkdirs(e->env.jobs_dir, 0755, &err) < 0 || smg_write_file(path, "", 0, 0644, &err) < 0))
-		smg_warn("job %u: %s: nobody will tell of its end", job, err.msg);
-}
-
-void mark_drop(struct smg_engine *e, uint32_t job)
-{
-	char path[512];
-
-	mark_path(e, job, path, sizeof(path));
-	unlink(path);
-}
 
 /* Also true for one whose workflow ended before this daemon was started. */
 static bool has_run(struct smg_engine *e, uint32_t job)
@@ -259,14 +42,13 @@ static const char *unprotected(const struct smg_job *job)
 int smg_engine_job_prolog(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	uint32_t job = (uint32_t)json_int(req, "job");
-	char path[512];
+	bool was_there;
 
 	if (!job)
 		return smg_fail(err, SMG_EINVAL, "a prolog without a job");
-	mark_path(e, job, path, sizeof(path));
-	if (smg_mkdirs(e->env.jobs_dir, 0755, err) < 0 || smg_write_file(path, "", 0, 0644, err) < 0)
+	if (mark_make(e, job, &was_there, err) < 0)
 		return -1;
-	mark_set_epilog(e, job, false);
+	mark_epilog(e, job, false);
 	mark_suspended(e, job, false);
 	mark_given(e, job, false);
 	mark_forget_record(e, job);
@@ -375,68 +157,40 @@ static void *judge_main(void *arg)
 {
 	struct heard h = *(struct heard *)arg;
 
-	bool again;
-
 	free(arg);
 	do {
-		struct job_mark *m;
-		bool runs;
-
 		judge(h.e, h.job, h.at_us);
 		h.at_us = smg_now_us();
-		runs = any_runs(h.e, h.job); /* else what was heard since is part of its leaving */
-		pthread_mutex_lock(&h.e->lock);
-		m = mark_get(h.e, h.job, true);
-		again = m->again && runs;
-		m->again = false;
-		m->judging = again;
-		pthread_mutex_unlock(&h.e->lock);
-	} while (again);
+		/* where nothing runs any more, what was heard since is part of its leaving */
+	} while (mark_judged(h.e, h.job, any_runs(h.e, h.job)));
 	return NULL;
 }
 
 void engine_judge(struct smg_engine *e, uint32_t job)
 {
 	struct heard *h;
-	bool already;
 
-	pthread_mutex_lock(&e->lock);
-	already = mark_get(e, job, true)->judging;
-	mark_get(e, job, true)->judging = true;
-	mark_get(e, job, true)->again = already;
-	pthread_mutex_unlock(&e->lock);
-	if (already)
+	if (!mark_judge(e, job))
 		return;
 	h = smg_xcalloc(1, sizeof(*h));
 	*h = (struct heard){e, job, smg_now_us()};
 	engine_thread(e, judge_main, h);
 }
 
-/* SIGCONT also goes before each SIGTERM. */
-static bool means_something(struct smg_engine *e, uint32_t job, int signo)
-{
-	struct job_mark *m;
-	bool yes;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, job, false);
-	yes = signo != SIGCONT || (m && (m->suspended || m->judging));
-	pthread_mutex_unlock(&e->lock);
-	return yes;
-}
-
 int smg_engine_job_signal(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	uint32_t job = (uint32_t)json_int(req, "job");
 	struct wf *wf = wf_next_of_job(e, job, NULL);
+	int signo = (int)json_int(req, "signal");
 
 	(void)err;
-	smg_info("job %u: step %s heard signal %lld", job, json_str(req, "step"), (long long)json_int(req, "signal"));
+	smg_info("job %u: step %s heard signal %d", job, json_str(req, "step"), signo);
 	*reply = json_pack("{s:b}", "ok", 1);
 	if (!wf)
 		return 0;
 	wf_drop(wf);
-	if (means_something(e, job, (int)json_int(req, "signal")))
+	/* SIGCONT also goes before each SIGTERM. */
+	if (signo != SIGCONT || mark_is_suspended(e, job) || mark_is_judged(e, job))
 		engine_judge(e, job);
 	return 0;
 }
@@ -497,18 +251,10 @@ static void leave_now(struct smg_engine *e, const struct smg_job *job, bool know
 static bool is_followed(struct smg_engine *e, uint32_t job)
 {
 	int64_t until = smg_steady_us() + FOLLOW_WAIT_MS * 1000;
-	bool followed, judging;
 
-	do {
-		struct job_mark *m;
-
-		pthread_mutex_lock(&e->lock);
-		m = mark_get(e, job, true);
-		followed = m->followed;
-		judging = m->judging;
-		pthread_mutex_unlock(&e->lock);
-	} while (!followed && judging && smg_steady_us() < until && engine_pause(e, 5));
-	return followed;
+	while (!mark_is_followed(e, job) && mark_is_judged(e, job) && smg_steady_us() < until && engine_pause(e, 5))
+		;
+	return mark_is_followed(e, job);
 }
 
 static void forget_ended(struct wf *wf)
@@ -562,26 +308,12 @@ static void free_dependants(struct smg_engine *e, const struct smg_job *job)
 	engine_event(e, job->id, NULL, NULL, n || err.code ? SMG_WARN : SMG_INFO, text);
 }
 
-/* Has it be protected in vain? */
+/* Was it protected for nothing? */
 static void check_ran(struct smg_engine *e, uint32_t id, bool ran)
 {
 	if (!ran && !has_run(e, id))
 		engine_event(e, id, NULL, NULL, SMG_WARN,
 			"submitted with --migrate but not protected: its script never called `smigrate run`");
-}
-
-static bool epilog_over(struct smg_engine *e, uint32_t id)
-{
-	struct job_mark *m;
-	bool ran;
-
-	pthread_mutex_lock(&e->lock);
-	m = mark_get(e, id, true);
-	ran = m->ran;
-	m->ran = false;
-	m->epilog = true;
-	pthread_mutex_unlock(&e->lock);
-	return ran;
 }
 
 static int64_t hold_until(const struct smg_engine *e, const json_t *req)
@@ -620,9 +352,7 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 
 	(void)err;
 	mark_forget_record(e, id);
-	pthread_mutex_lock(&e->lock);
-	mark_get(e, id, true)->ended = time(NULL);
-	pthread_mutex_unlock(&e->lock);
+	mark_ended(e, id);
 	/* On its way by our own doing: slurmctld has nothing to add. */
 	quiet = mark_is_given(e, id) && !any_runs(e, id);
 	if (!quiet) {
@@ -636,7 +366,8 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 	}
 	if (end.known && end.v.kind == VERDICT_ENDED)
 		free_dependants(e, &end.job);
-	ran = epilog_over(e, id);
+	ran = mark_ran(e, id, false);
+	mark_epilog(e, id, true);
 	/* Nothing of it was to be saved (its script had not come to that yet, or its services had ended), but a protected job is
 	 * not made to wait for Slurm's two minutes. A requeue that slurmctld makes after a grace is one of these: see
 	 * give_job_back. */

@@ -1,111 +1,16 @@
 /*
- * Moves by hand: `smigrate move`, `cancel`, and each move of a drain. On the job's own node, where all of it is known: may the
- * caller, can the job, where to; then its workflows are staged (stage.c), and Slurm is asked to requeue the job. What a site's
- * policy denies a user, a move does not give: a held job, which would not start again, is not moved, nor one to where its own list
- * of nodes does not let it, and Slurm itself names the place.
+ * Moves by hand: `smigrate move`, and each move of a drain (hand.c: called off). On the job's own node, where all of it is known:
+ * may the caller, can the job, where to; then its workflows are staged (stage.c), and Slurm is asked to requeue the job. What a
+ * site's policy denies a user, a move does not give: a held job, which would not start again, is not moved, nor one to where its
+ * own list of nodes does not let it, and Slurm itself names the place.
  */
 #include "engine/internal.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define HOUR_US (3600 * 1000000LL)
 #define JUDGE_AGAIN_MS 300
-#define CANCEL_WAIT_US (20 * 1000000LL)
-
-/* ---- called off, or not any more ---- */
-
-bool hand_off(struct smg_engine *e, struct hand *h, const char *fmt, ...)
-{
-	va_list ap;
-	bool done;
-
-	pthread_mutex_lock(&e->lock);
-	done = !h->gone;
-	if (done && !h->off) {
-		h->off = true;
-		va_start(ap, fmt);
-		vsnprintf(h->why, sizeof(h->why), fmt, ap);
-		va_end(ap);
-	}
-	pthread_mutex_unlock(&e->lock);
-	return done;
-}
-
-bool hand_is_off(struct smg_engine *e, const struct hand *h)
-{
-	bool off;
-
-	pthread_mutex_lock(&e->lock);
-	off = h->off;
-	pthread_mutex_unlock(&e->lock);
-	return off;
-}
-
-/* From here on nobody calls it off; false: somebody has. */
-static bool hand_go(struct smg_engine *e, struct hand *h)
-{
-	bool go;
-
-	pthread_mutex_lock(&e->lock);
-	go = !h->off;
-	h->gone = go;
-	pthread_mutex_unlock(&e->lock);
-	return go;
-}
-
-/* Slurm would not have it. */
-static void hand_come_back(struct smg_engine *e, struct hand *h)
-{
-	pthread_mutex_lock(&e->lock);
-	h->gone = false;
-	pthread_mutex_unlock(&e->lock);
-}
-
-/* Under the engine's lock. */
-static struct hand *hand_find(struct smg_engine *e, uint32_t job)
-{
-	struct hand *h = e->hands;
-
-	while (h && h->job != job)
-		h = h->next;
-	return h;
-}
-
-/* dry: nobody sees it, and it is in nobody's way. */
-static struct hand *hand_new(struct smg_engine *e, uint32_t job, const char *cause, bool dry, struct smg_err *err)
-{
-	struct hand *h = smg_xcalloc(1, sizeof(*h));
-	bool taken;
-
-	h->job = job;
-	snprintf(h->cause, sizeof(h->cause), "%s", cause);
-	pthread_mutex_lock(&e->lock);
-	taken = hand_find(e, job) != NULL;
-	if (!taken && !dry) {
-		h->next = e->hands;
-		e->hands = h;
-	}
-	pthread_mutex_unlock(&e->lock);
-	if (!taken)
-		return h;
-	free(h);
-	smg_fail(err, SMG_EBUSY, "job %u is being moved already", job);
-	return NULL;
-}
-
-static void hand_free(struct smg_engine *e, struct hand *h)
-{
-	pthread_mutex_lock(&e->lock);
-	for (struct hand **p = &e->hands; *p; p = &(*p)->next)
-		if (*p == h) {
-			*p = h->next;
-			break;
-		}
-	pthread_mutex_unlock(&e->lock);
-	free(h);
-}
 
 /* ---- may it? ---- */
 
@@ -395,7 +300,7 @@ static int requeue(struct move *m, struct smg_err *err)
 		give_job_back(&m->l);
 		return 0;
 	}
-	if ((m->hand->suspended ? still_suspended(&m->job, err) : job_may(&m->job, err)) < 0)
+	if ((hand_suspends(m->hand) ? still_suspended(&m->job, err) : job_may(&m->job, err)) < 0)
 		return -1;
 	if (sl->ops->requeue(sl->ctx, m->hand->job, err) == 0)
 		return 0;
@@ -489,7 +394,6 @@ bool move_suspended(struct smg_engine *e, const struct smg_job *job, const char 
 
 	if (!h)
 		return false;
-	h->suspended = true;
 	m = smg_xcalloc(1, sizeof(*m));
 	m->e = e;
 	m->hand = h;
@@ -571,111 +475,4 @@ int move_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 	}
 	move_free(m);
 	return rc;
-}
-
-/* ---- called off from outside ---- */
-
-/* Why there is nothing to be called off. */
-static int not_by_hand(struct smg_engine *e, uint32_t job, struct smg_err *err)
-{
-	struct wf *wf = wf_next_of_job(e, job, NULL);
-
-	if (!wf)
-		return smg_fail(err, SMG_ENOENT, "no workflow of job %u is on %s", job, e->env.config.node);
-	pthread_mutex_lock(&wf->lock);
-	if (wf->saving)
-		smg_fail(err, SMG_EPERM, "%s cannot be called off: Slurm takes %s from the job (%s)", wf->mig.id,
-			e->env.config.node, wf->mig.cause);
-	else if (wf->state == SMG_WF_SAVED)
-		smg_fail(err, SMG_EBUSY, "job %u has been requeued already: there is no way back any more", job);
-	else
-		smg_fail(err, SMG_EBUSY, "nothing of job %u is being moved away from %s", job, e->env.config.node);
-	pthread_mutex_unlock(&wf->lock);
-	wf_drop(wf);
-	return -1;
-}
-
-/* The job's present migrations, into a new array; false: `id` is a migration, and none of them. */
-static bool present(struct smg_engine *e, uint32_t job, const char *id, json_t *out)
-{
-	bool is_job = strspn(id, "0123456789") == strlen(id), found = is_job;
-
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
-		pthread_mutex_lock(&wf->lock);
-		found = found || !strcmp(wf->mig.id, id) || !strcmp(wf->id, id);
-		if (wf->hand)
-			json_array_append_new(out, json_string(wf->mig.id));
-		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
-	return found;
-}
-
-enum cancel { CANCEL_NONE, CANCEL_DRAIN, CANCEL_LATE, CANCEL_OFF };
-
-static enum cancel call_off(struct smg_engine *e, uint32_t job, int64_t uid, bool dry)
-{
-	enum cancel v = CANCEL_OFF;
-	struct hand *h;
-
-	pthread_mutex_lock(&e->lock);
-	h = hand_find(e, job);
-	if (!h)
-		v = CANCEL_NONE;
-	else if (uid >= 0 && strcmp(h->cause, "move") != 0)
-		v = CANCEL_DRAIN;
-	else if (h->gone)
-		v = CANCEL_LATE;
-	else if (!dry && !h->off) {
-		h->off = true;
-		snprintf(h->why, sizeof(h->why), "called off by %s", uid < 0 ? "an operator" : "its owner");
-	}
-	pthread_mutex_unlock(&e->lock);
-	return v;
-}
-
-/* Until all is as it was. */
-static int wait_back(struct smg_engine *e, uint32_t job, struct smg_err *err)
-{
-	int64_t until = smg_steady_us() + CANCEL_WAIT_US;
-	bool there = true;
-
-	while (there && smg_steady_us() < until && engine_pause(e, 20)) {
-		pthread_mutex_lock(&e->lock);
-		there = hand_find(e, job) != NULL;
-		pthread_mutex_unlock(&e->lock);
-	}
-	return there ? smg_fail(err, SMG_ETIME, "job %u is called off, but not all of it runs again yet", job) : 0;
-}
-
-int move_cancel(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
-{
-	uint32_t job = (uint32_t)json_int(req, "job");
-	bool dry = json_is_true(json_object_get(req, "dry_run"));
-	SMG_AUTOJSON json_t *migrations = json_array();
-	struct list l = list_of(e, job);
-	int64_t uid = json_int(req, "uid");
-	bool mine = l.n && (uid < 0 || uid == (int64_t)l.v[0]->owner.uid);
-
-	list_free(&l);
-	if (!mine)
-		return smg_fail(
-			err, SMG_ENOENT, "no workflow of job %u runs on %s, or it is another user's", job, e->env.config.node);
-	if (!present(e, job, json_str(req, "id"), migrations))
-		return smg_fail(err, SMG_EBUSY, "%s is not under way", json_str(req, "id"));
-	switch (call_off(e, job, uid, dry)) {
-	case CANCEL_NONE:
-		return not_by_hand(e, job, err);
-	case CANCEL_DRAIN:
-		return smg_fail(err, SMG_EPERM, "an operator moves job %u: an operator has to call it off", job);
-	case CANCEL_LATE:
-		return smg_fail(err, SMG_EBUSY, "job %u has been requeued already: there is no way back any more", job);
-	case CANCEL_OFF:
-		break;
-	}
-	if (!dry && wait_back(e, job, err) < 0)
-		return -1;
-	*reply = json_pack("{s:I,s:s,s:O}", "job", (json_int_t)job, "node", e->env.config.node, "migrations", migrations);
-	return 0;
 }

@@ -297,7 +297,7 @@ json_t *rates_answer(struct smg_engine *e)
 	return json_pack("{s:b,s:i,s:o}", "ok", 1, "cores", e->cores, "rates", smg_rates_to_json(&r));
 }
 
-static struct wf *wf_of_job(struct smg_engine *e, uint32_t job, int64_t uid, struct smg_err *err)
+struct wf *wf_of_job(struct smg_engine *e, uint32_t job, int64_t uid, struct smg_err *err)
 {
 	struct wf *wf = wf_next_of_job(e, job, NULL);
 

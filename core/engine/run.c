@@ -132,9 +132,11 @@ static void detach(struct wf *wf, struct client *c)
 /* A workflow in a job without --migrate runs, too; only nobody hears of a preemption in time. */
 static void check_mark(struct visit *v)
 {
+	struct smg_err err = {0};
 	bool was_there;
 
-	mark_make(v->e, v->job.id, &was_there);
+	if (mark_make(v->e, v->job.id, &was_there, &err) < 0)
+		smg_warn("job %u: %s: nobody will tell of its end", v->job.id, err.msg);
 	if (was_there)
 		return;
 	say_direct(v, "warning", "this job was not submitted with --migrate: it is not protected against preemption");
@@ -473,7 +475,7 @@ static int visit(struct visit *v, struct smg_err *err)
 		return -1;
 	}
 	check_mark(v);
-	mark_ran(v->e, v->job.id);
+	mark_ran(v->e, v->job.id, true);
 	mark_see(v->e, &v->job);
 	rc = obtain(v, &spec, &wf, &c, &status, err);
 	smg_spec_free(spec);

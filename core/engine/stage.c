@@ -14,7 +14,7 @@
 
 static const char *asked_by(const struct hand *h)
 {
-	return h->suspended		       ? "the job is suspended, and can run there"
+	return hand_suspends(h)		       ? "the job is suspended, and can run there"
 	       : !strcmp(h->cause, "drain")    ? "this node is being drained"
 	       : !strcmp(h->cause, "operator") ? "an operator has asked for it"
 					       : "you have asked for it";
@@ -27,8 +27,8 @@ int stage_begin(struct wf *wf, struct leaving *l, struct smg_err *err)
 
 	pthread_mutex_lock(&wf->lock);
 	for (size_t i = 0; i < wf->spec->n; i++)
-		runs = runs || wf->svc[i].state == (l->hand->suspended ? SMG_SVC_FROZEN : SMG_SVC_RUNNING);
-	if (wf->state != (l->hand->suspended ? SMG_WF_SUSPENDED : SMG_WF_RUNNING) || wf->at_standstill || wf->stopping)
+		runs = runs || wf->svc[i].state == (hand_suspends(l->hand) ? SMG_SVC_FROZEN : SMG_SVC_RUNNING);
+	if (wf->state != (hand_suspends(l->hand) ? SMG_WF_SUSPENDED : SMG_WF_RUNNING) || wf->at_standstill || wf->stopping)
 		rc = smg_fail(
 			err, SMG_EBUSY, "workflow %s is %s", wf->id, wf->stopping ? "being stopped" : smg_wf_state_name(wf->state));
 	else if (!runs)
