@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* A new string, the caller's. */
+/* A new string, the caller's. n at most 1 GB. */
 char *smg_base64(const void *data, size_t n);
 /* The bytes of such a string in a new buffer, the caller's, with a NUL behind them; NULL where it is none. */
 char *smg_base64_decode(const char *text, size_t *n);

@@ -13,6 +13,7 @@
 #ifndef SMG_RUN_DIR
 #define SMG_RUN_DIR "/run/smigrate"
 #endif
+#define SMG_EPILOG_SPARE_S 5 /* what a save leaves of the time that Slurm gives an epilog; the plugin keeps to it, too */
 #define SMG_SOCKET SMG_RUN_DIR "/smigrated.sock"
 #define SMG_JOBS_DIR SMG_RUN_DIR "/jobs" /* one empty file a protected job: the extern step looks here, in microseconds */
 

@@ -43,6 +43,30 @@ int cli_bad_option(char **argv)
 	return 2;
 }
 
+int cli_plain_options(int argc, char **argv, const char *help, const char *wanted, bool *json, int *status)
+{
+	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+	int c;
+
+	*json = false;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
+		if (c == 'h')
+			return *status = fputs(help, stdout) < 0, -1;
+		if (c != 'j')
+			return *status = cli_bad_option(argv), -1;
+		*json = true;
+	}
+	if (argc - optind == (wanted != NULL))
+		return 0;
+	if (!wanted) {
+		optind++;
+		return *status = cli_bad_option(argv), -1;
+	}
+	fprintf(stderr, "smigrate: %s wants %s; see `smigrate %s --help`\n", argv[0], wanted, argv[0]);
+	return *status = 2, -1;
+}
+
 int cli_number(const char *text, const char *what, int64_t max, int64_t *out, struct smg_err *err)
 {
 	char *end;

@@ -5,7 +5,6 @@
 
 #include "base/util.h"
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,24 +73,13 @@ static void print(const json_t *checks)
 
 int cmd_doctor(int argc, char **argv)
 {
-	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	SMG_AUTOJSON json_t *doc = NULL;
 	struct smg_err err = {0};
-	bool json = false;
-	int c;
+	bool json;
+	int status;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
-		if (c == 'h')
-			return fputs(help, stdout) < 0;
-		if (c != 'j')
-			return cli_bad_option(argv);
-		json = true;
-	}
-	if (optind < argc) {
-		optind++;
-		return cli_bad_option(argv);
-	}
+	if (cli_plain_options(argc, argv, help, NULL, &json, &status) < 0)
+		return status;
 	if (cli_ask(json_pack("{s:s}", "op", "doctor"), &doc, &err))
 		doc = no_daemon(&err);
 	compare_releases(doc);

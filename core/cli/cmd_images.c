@@ -5,7 +5,6 @@
 
 #include "base/util.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <stdbool.h>
@@ -56,24 +55,13 @@ static int print(const json_t *doc)
 
 int cmd_images(int argc, char **argv)
 {
-	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	SMG_AUTOJSON json_t *doc = NULL;
-	bool json = false;
+	bool json;
 	struct smg_err err = {0};
-	int c;
+	int status;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
-		if (c == 'h')
-			return fputs(help, stdout) < 0;
-		if (c != 'j')
-			return cli_bad_option(argv);
-		json = true;
-	}
-	if (optind < argc) {
-		optind++;
-		return cli_bad_option(argv);
-	}
+	if (cli_plain_options(argc, argv, help, NULL, &json, &status) < 0)
+		return status;
 	if (cli_ask(json_pack("{s:s}", "op", "images"), &doc, &err))
 		return cli_fail(&err);
 	return json ? cli_print_json(doc) : print(doc);

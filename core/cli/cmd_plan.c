@@ -15,7 +15,7 @@ static const char help[] = "usage: smigrate plan [--json] JOB\n\n"
 			   "could start; nothing is moved.\n\n"
 			   "  -j, --json   the same as JSON; times are seconds\n"
 			   "  -h, --help   this text\n\n"
-			   "Exit status: 0 well, 3 no such job, 4 not yours, 75 it is just moving, or a daemon does not answer.\n";
+			   "Exit status: 0 well, 3 no such job, 4 not yours, 1 it is just moving, 75 a daemon does not answer.\n";
 
 static const char *seconds(char *buf, size_t n, const json_t *o, const char *key)
 {
@@ -67,25 +67,14 @@ int plan_print(const json_t *doc)
 
 int cmd_plan(int argc, char **argv)
 {
-	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	SMG_AUTOJSON json_t *doc = NULL;
 	struct smg_err err = {0};
-	bool json = false;
+	bool json;
 	int64_t job;
-	int c;
+	int status;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
-		if (c == 'h')
-			return fputs(help, stdout) < 0;
-		if (c != 'j')
-			return cli_bad_option(argv);
-		json = true;
-	}
-	if (argc - optind != 1) {
-		fprintf(stderr, "smigrate: plan: which job? see `smigrate plan --help`\n");
-		return 2;
-	}
+	if (cli_plain_options(argc, argv, help, "one job", &json, &status) < 0)
+		return status;
 	if (cli_number(argv[optind], "job", UINT32_MAX, &job, &err) ||
 		cli_ask(json_pack("{s:s, s:I}", "op", "plan", "job", (json_int_t)job), &doc, &err))
 		return cli_fail(&err);

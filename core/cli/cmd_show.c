@@ -271,24 +271,13 @@ static int print(const json_t *doc)
 
 int cmd_show(int argc, char **argv)
 {
-	static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	SMG_AUTOJSON json_t *doc = NULL;
 	struct smg_err err = {0};
-	bool json = false;
-	int c;
+	bool json;
+	int status;
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "jh", longs, NULL)) != -1) {
-		if (c == 'h')
-			return fputs(help, stdout) < 0;
-		if (c != 'j')
-			return cli_bad_option(argv);
-		json = true;
-	}
-	if (argc - optind != 1) {
-		fputs("smigrate: show wants one job, workflow or migration; see `smigrate show --help`\n", stderr);
-		return 2;
-	}
+	if (cli_plain_options(argc, argv, help, "one job, workflow or migration", &json, &status) < 0)
+		return status;
 	if (cli_ask(json_pack("{s:s, s:s}", "op", "show", "id", argv[optind]), &doc, &err))
 		return cli_fail(&err);
 	return json ? cli_print_json(doc) : print(doc);

@@ -19,7 +19,6 @@
 #include <sys/stat.h>
 
 #define SHIM SMG_LIBEXECDIR "/smigrate-shim"
-#define SLURM_MARGIN_S 5
 
 static void usage(FILE *f)
 {
@@ -89,10 +88,10 @@ static void warn_about_site(const struct smg_config *c, const struct smg_slurm *
 
 	if (sl->ops->epilog_timeout(sl->ctx, &limit, &err) < 0)
 		smg_warn("cannot ask Slurm for its epilog timeout: %s", err.msg);
-	else if (limit > 0 && c->hold_max_s > limit - SLURM_MARGIN_S)
+	else if (limit > 0 && c->hold_max_s > limit - SMG_EPILOG_SPARE_S)
 		smg_warn("HoldMax=%d is more than Slurm's epilog timeout (%d s) less %d s: saves are cut off there; lower HoldMax "
 			 "or raise the timeout",
-			c->hold_max_s, limit, SLURM_MARGIN_S);
+			c->hold_max_s, limit, SMG_EPILOG_SPARE_S);
 }
 
 static int stop_signals(void)

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SLURM_MARGIN_S 5 /* as the daemon keeps it off the epilog's limit */
 #define KILL_WAIT_LONG_S 60
 
 void doctor_say(json_t *list, enum doctor_level level, const char *check, const char *fmt, ...)
@@ -73,18 +72,18 @@ static void say_partition(json_t *list, const struct smg_config *c, const struct
 
 static void say_hold(json_t *list, const struct smg_config *c, const struct smg_site *s)
 {
-	int most = s->epilog_limit_s - SLURM_MARGIN_S;
+	int most = s->epilog_limit_s - SMG_EPILOG_SPARE_S;
 
 	if (s->epilog_limit_s > 0 && most <= 0)
 		doctor_say(list, DOCTOR_ERROR, "epilog",
 			"Slurm gives an epilog %d s only (EpilogTimeout or PrologEpilogTimeout) and drains the node after that: no "
 			"save can be waited for; raise it to %d or more",
-			s->epilog_limit_s, c->hold_max_s + SLURM_MARGIN_S);
+			s->epilog_limit_s, c->hold_max_s + SMG_EPILOG_SPARE_S);
 	else if (s->epilog_limit_s > 0 && c->hold_max_s > most)
 		doctor_say(list, DOCTOR_WARNING, "epilog",
 			"HoldMax=%d s, but Slurm ends an epilog after %d s: saves are waited for %d s at most; lower HoldMax, or "
 			"raise EpilogTimeout or PrologEpilogTimeout to %d",
-			c->hold_max_s, s->epilog_limit_s, most, c->hold_max_s + SLURM_MARGIN_S);
+			c->hold_max_s, s->epilog_limit_s, most, c->hold_max_s + SMG_EPILOG_SPARE_S);
 	else
 		doctor_say(list, DOCTOR_OK, "epilog", "HoldMax=%d s%s", c->hold_max_s,
 			s->epilog_limit_s ? " is within the time that Slurm gives an epilog" : ", and Slurm limits no epilog");

@@ -367,7 +367,7 @@ static void *move_main(void *arg)
 	return NULL;
 }
 
-static int begin(struct move *m, const char *node, struct smg_err *err)
+static int begin(struct move *m, const char *node, int64_t heard_us, struct smg_err *err)
 {
 	m->l = (struct leaving){.e = m->e,
 		.info = &m->job,
@@ -375,7 +375,7 @@ static int begin(struct move *m, const char *node, struct smg_err *err)
 		.cause = m->hand->cause,
 		.many = m->list.n > 1,
 		.asked = true,
-		.heard_us = smg_now_us()};
+		.heard_us = heard_us};
 	snprintf(m->l.node, sizeof(m->l.node), "%s", node);
 	for (; m->begun < m->list.n; m->begun++)
 		if (stage_begin(m->list.v[m->begun], &m->l, err) < 0) {
@@ -399,12 +399,10 @@ bool move_suspended(struct smg_engine *e, const struct smg_job *job, const char 
 	m->hand = h;
 	m->job = *job;
 	m->list = list_of(e, job->id);
-	if (!m->list.n || begin(m, node, err) < 0) {
+	if (!m->list.n || begin(m, node, heard_us, err) < 0) {
 		move_free(m);
 		return false;
 	}
-	for (size_t i = 0; i < m->list.n; i++)
-		m->list.v[i]->mig.signal_us = heard_us;
 	return move_all(m) || (smg_fail(err, SMG_EAGAIN, "the move to %s is off", node), false);
 }
 
@@ -467,7 +465,7 @@ int move_answer(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 	rc = check(m, req, node, sizeof(node), err);
 	if (rc == 0 && dry) {
 		rc = plans(m, node, reply, err);
-	} else if (rc == 0 && (rc = begin(m, node, err)) == 0) {
+	} else if (rc == 0 && (rc = begin(m, node, smg_now_us(), err)) == 0) {
 		*reply = json_pack("{s:I,s:s,s:s,s:o}", "job", (json_int_t)h->job, "from", e->env.config.node, "to", node, "moves",
 			moves_json(m));
 		engine_thread(e, move_main, m);

@@ -145,19 +145,22 @@ static void found(struct watch *w, struct watched *j, enum fact fact)
 
 static enum fact judge_record(const struct watched *j, const struct smg_job *job)
 {
-	if (job->state == SMG_JOB_PENDING || job->requeuing)
+	bool later = job->restarts != j->restarts; /* it runs elsewhere by now; `smigrate run` there fetches the workflow */
+	struct verdict v;
+
+	verdict_of(job, &v);
+	switch (v.kind) {
+	case VERDICT_RUNS:
+		return j->suspended && !later ? RESUMED : AS_KNOWN;
+	case VERDICT_GRACE:
+		return later ? AS_KNOWN : PREEMPTED;
+	case VERDICT_SUSPENDED:
+		return j->suspended || later ? AS_KNOWN : SUSPENDED;
+	case VERDICT_LEAVES:
 		return LEAVES;
-	if (job->state != SMG_JOB_RUNNING && job->state != SMG_JOB_SUSPENDED)
+	default:
 		return OVER;
-	if (job->restarts != j->restarts) /* it runs elsewhere by now; `smigrate run` there fetches the workflow */
-		return AS_KNOWN;
-	if (job->completing)
-		return OVER;
-	if (job->state == SMG_JOB_SUSPENDED)
-		return j->suspended ? AS_KNOWN : SUSPENDED;
-	if (job->preempted)
-		return PREEMPTED;
-	return j->suspended ? RESUMED : AS_KNOWN;
+	}
 }
 
 static void take_record(void *arg, const struct smg_job *job)

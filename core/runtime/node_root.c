@@ -32,11 +32,15 @@ static bool is_one_of(const char *const *list, const char *word)
 	return *list != NULL;
 }
 
-static bool lies_below(const char *path, const char *folder)
+static bool lies_below(const char *path, const char *const *folders)
 {
-	size_t n = strlen(folder);
+	for (; *folders; folders++) {
+		size_t n = strlen(*folders);
 
-	return !strncmp(path, folder, n) && path[n] == '/';
+		if (!strncmp(path, *folders, n) && path[n] == '/')
+			return true;
+	}
+	return false;
 }
 
 static bool is_wanted(const char *path, const char *type)
@@ -48,15 +52,8 @@ static bool is_wanted(const char *path, const char *type)
 	static const char *const systems[] = {
 		"/run", "/var/run", "/var/lib/docker", "/var/lib/containers", "/var/lib/containerd", NULL};
 
-	if (!strcmp(path, "/") || is_one_of(made_up, type) || is_one_of(own, path))
-		return false;
-	for (size_t i = 0; own[i]; i++)
-		if (lies_below(path, own[i]))
-			return false;
-	for (size_t i = 0; systems[i]; i++)
-		if (lies_below(path, systems[i]))
-			return false;
-	return true;
+	return strcmp(path, "/") != 0 && !is_one_of(made_up, type) && !is_one_of(own, path) && !lies_below(path, own) &&
+	       !lies_below(path, systems);
 }
 
 static bool has_option(const char *options, const char *word)

@@ -12,6 +12,7 @@
 . "$(dirname "$0")/workflow.sh"
 
 TICKS=30
+export OTHERS_COUNT=1 # rows take place beside one another
 LANES=${LANES:-3}
 TRIGGERS=${TRIGGERS:-sample}
 SEED=${SEED:-1}
@@ -22,7 +23,6 @@ PARTITIONS=(low0 low2 low cancel0 cancel2 cancel20)
 job='' # of the row
 
 begin() { # [SBATCH-ARG...]
-	box_as user1 ctl sh -c "rm -rf $WF && mkdir -p $WF"
 	work_files
 	[[ -n ${SCRIPT-} ]] && in_wf tee job.sh <<<"$SCRIPT" >/dev/null
 	counters "$TICKS" one two
@@ -36,15 +36,6 @@ preempt_it() { # [SECONDS]
 	local seconds=${1:-2}
 	[[ $MODE != SUSPEND || $seconds -gt 7 ]] || seconds=7
 	preempt "$job" "$seconds" >/dev/null
-}
-left_on() { # NODE JOB: other rows have their own
-	box exec "$1" -- bash -s "$2" <<-'SH'
-		for f in /run/smigrate/*/*"$1".wf* /run/smigrate/jobs/"$1" /var/lib/smigrate/w/"$1".*; do [[ ! -e $f ]] || echo "$f"; done
-		grep -E "smigrate/[^ ]*/?$1\.wf" /proc/mounts
-		pgrep -a -f "smigrate-shim.* ?$1\.wf"
-		find /sys/fs/cgroup -type d \( -path "*/smigrate/$1.wf.*" -o -path "*/job_$1/smigrate*" -o -path "*/smigrate/job_$1*" \)
-		exit 0
-	SH
 }
 # All services counted to the end in one life, after so many moves; Slurm's own word of it is good, or what CANCEL makes of a grace.
 ends_right() { # MOVES [CAUSES]
@@ -334,14 +325,6 @@ triggers() {
 	shopt -u extdebug
 }
 
-# The work of `prepare` without its clearing away of others' jobs.
-work_files() {
-	local made
-	made=$(declare -f prepare | sed '/clear_jobs/d; /all_nodes_idle/d; s/^prepare/unused/; /rm -rf/d')
-	eval "$made"
-	unused
-}
-
 all_rows() { # of the box with lanes: TRIGGER PARTITION
 	local t p k=$SEED
 	for t in $(triggers); do
@@ -384,7 +367,6 @@ run_lane() { # LANE NODES DIR
 		start=$SECONDS status=0
 		# shellcheck disable=SC2086 # two words
 		timeout -k 5 240 bash "$0" --row $line "$lane" "$nodes" >"$dir/$number.log" 2>&1 </dev/null || status=$?
-		[[ $status == 0 ]] || box_exec ctl sh -c "squeue -h -u user1 -o '%A %v' ; true" >>"$dir/$number.log" 2>&1
 		echo "$status $((SECONDS - start))" >"$dir/$number.end"
 	done <"$dir/rows"
 }
@@ -416,13 +398,13 @@ print_rows() {
 	rm -rf "$DIR"
 }
 
-own_box() { # NAME-SUFFIX NODES [SLURM-CONF-LINE...]
+bring_up() { # NAME-SUFFIX NODES [SLURM-CONF-LINE...]
 	local conf nodes=$2
 	export BOX=$base$1
 	conf=$(mktemp)
 	shift 2
 	printf '%s\n' "$@" >"$conf"
-	box up --nodes "$nodes" --slurm-conf "$conf"
+	box up --nodes "$nodes" --slurm-conf "$conf" || bad=1 # its rows say so, too
 	rm -f "$conf"
 }
 
@@ -434,11 +416,11 @@ main() {
 	susp=$(triggers | sed 's/$/ susp/' | grep -E -- "$wanted" | awk -v all="$TRIGGERS" -v s="$SEED" 'all == "all" || (NR + s) % 3 == 0')
 	echo "1..$(printf '%s\n%s\n' "$rows" "$susp" | grep -c .)"
 	trap 'BOX=$base-lanes box down; BOX=$base-gang box down' EXIT
-	own_box -lanes $((LANES * 2)) 'KillWait=5'
+	bring_up -lanes $((LANES * 2)) 'KillWait=5'
 	run_rows_if $((LANES * 2)) "$LANES" < <(grep -vE "$SERIAL" <<<"$rows")
 	run_rows_if 2 1 < <(grep -E "$SERIAL" <<<"$rows")
 	box down
-	own_box -gang 3 'KillWait=5' 'PreemptMode=SUSPEND,GANG' 'PartitionName=susp Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND MaxTime=INFINITE'
+	bring_up -gang 3 'KillWait=5' 'PreemptMode=SUSPEND,GANG' 'PartitionName=susp Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND MaxTime=INFINITE'
 	run_rows_if 3 1 < <(grep . <<<"$susp")
 	return "$bad"
 }

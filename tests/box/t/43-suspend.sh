@@ -5,24 +5,6 @@
 # shellcheck source=workflow.sh
 . "$(dirname "$0")/workflow.sh"
 
-# Once for all tests of the file; each of them is a process of its own.
-own_box() {
-	local conf
-	export BOX=$BOX-susp
-	conf=$(mktemp)
-	cat >"$conf" <<-'END'
-		PreemptMode=SUSPEND,GANG
-		SchedulerTimeSlice=5
-		SelectTypeParameters=CR_Core_Memory
-		DefMemPerNode=100
-		PartitionName=susp Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND MaxTime=INFINITE
-		PartitionName=turns Nodes=n1 PriorityTier=1 PreemptMode=OFF OverSubscribe=FORCE:2 MaxTime=INFINITE
-	END
-	trap 'box down' EXIT
-	box up --nodes 3 --slurm-conf "$conf"
-	rm -f "$conf"
-}
-
 suspend() { box_exec ctl scontrol suspend "$1"; }
 resume() { box_exec ctl scontrol resume "$1"; }
 migrating() { printf 'x-migrate: {on_suspend: migrate}\n' | in_wf tee -a workflow.yaml >/dev/null; }
@@ -268,5 +250,15 @@ test_a_daemon_that_comes_back_leaves_it_standing() {
 	assert_nothing_left "$job"
 }
 
-[[ ${1-} == --one ]] || own_box
+own_conf=$(mktemp)
+cat >"$own_conf" <<'END'
+PreemptMode=SUSPEND,GANG
+SchedulerTimeSlice=5
+SelectTypeParameters=CR_Core_Memory
+DefMemPerNode=100
+PartitionName=susp Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND MaxTime=INFINITE
+PartitionName=turns Nodes=n1 PriorityTier=1 PreemptMode=OFF OverSubscribe=FORCE:2 MaxTime=INFINITE
+END
+own_box susp --nodes 3 --slurm-conf "$own_conf"
+rm -f "$own_conf"
 run_tests "$@"

@@ -86,16 +86,6 @@ test_the_daemon_is_away_at_the_preemption() {
 in_its_grace() { [[ $(job_field "$1" PreemptTime) == 20* ]]; }
 
 # ---- what is asked of slurmctld --------------------------------------------------------------------------------------
-#
-# sdiag counts questions by type; all daemons are root's. slurmd's own types are others than those that smigrate asks, and
-# while a test counts, no Slurm command of its own asks one of these.
-
-OURS='REQUEST_(JOB_INFO|JOB_USER_INFO|JOB_STATE|FED_INFO|BUILD_INFO|PARTITION_INFO|NODE_INFO|JOB_WILL_RUN|UPDATE_JOB|KILL_JOB|CANCEL_JOB|JOB_REQUEUE|SIGNAL|SUSPEND)'
-count_anew() { box_exec ctl sdiag --reset >/dev/null; }
-questions() { # "COUNT TYPE" a line
-	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*(${OURS}[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
-}
-sum() { awk '{ n += $1 } END { print n + 0 }'; }
 
 test_nothing_protected_nothing_asked() {
 	prepare

@@ -14,11 +14,6 @@ count() { state "SELECT COUNT(*) FROM $1"; } # TABLE [WHERE ...]
 is_count() { [[ $(count "$1") == "$2" ]]; }
 wait_count() { retry "$3" is_count "$1" "$2" || fail "$(count "$1") of $1, wanted $2"; } # WHAT N SECONDS
 
-OURS='REQUEST_(JOB_INFO|JOB_USER_INFO|JOB_STATE|BUILD_INFO|PARTITION_INFO|NODE_INFO|JOB_WILL_RUN|UPDATE_JOB|KILL_JOB|CANCEL_JOB|JOB_REQUEUE)'
-questions() { # "COUNT TYPE" a line: what slurmctld was asked since sdiag --reset
-	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*(${OURS}[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
-}
-
 # Two ticks a second: so many of them are not to keep the machine busy by themselves.
 work() {
 	program tick.py <<-'PY'
@@ -44,9 +39,6 @@ work() {
 TIMEOUT_test_all_end_right=900
 test_all_end_right() {
 	local job bad said n
-	BOX=$BOX-many
-	trap 'box down' EXIT
-	box up --nodes 4 --cpus 64 --memory 16000
 	prepare
 	work
 	job=$(in_wf sbatch --parsable -p low --array="1-$JOBS" --migrate=workflow.yaml job.sh)
@@ -54,12 +46,12 @@ test_all_end_right() {
 		state "SELECT state, COUNT(*), MAX(message) FROM services GROUP BY 1"
 		box_exec ctl squeue -h -o '%T %R' | sort | uniq -c
 		box_exec ctl sh -c "cd $WF && grep -L 'begins\\|zzz' wf-*.out | head -n 3 | xargs -r head -n 5")"
-	box_exec ctl sdiag --reset >/dev/null
+	count_anew
 	submit_as user2 -p high -N 4 --exclusive -o /dev/null --wrap 'sleep 5' >/dev/null
 	# slurmctld is not asked meanwhile: that would count
 	wait_count "migrations WHERE state = 'done'" "$JOBS" 300
 	said=$(questions)
-	n=$(awk '{ n += $1 } END { print n + 0 }' <<<"$said")
+	n=$(sum <<<"$said")
 	echo "questions: $said"
 	echo "time from the first signal to the last service: $(state "SELECT (MAX(done_us) - MIN(signal_us)) / 1e6 FROM migrations")"
 	wait_count "workflows WHERE state = 'done'" "$JOBS" 300
@@ -73,4 +65,5 @@ test_all_end_right() {
 	assert_nothing_left "$job"
 }
 
+own_box many --nodes 4 --cpus 64 --memory 16000
 run_tests "$@"

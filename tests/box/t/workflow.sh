@@ -23,6 +23,11 @@ step_said() { [[ $(in_example "$1" cat "$1-$2.out" 2>/dev/null) == *"$3"* ]]; } 
 prepare() {
 	clear_jobs
 	all_nodes_idle
+	work_files
+}
+
+# The folder and the work alone, where other jobs are about.
+work_files() {
 	box_as user1 ctl sh -c "rm -rf $WF && mkdir -p $WF"
 	in_wf tee counter.py >/dev/null <<-'PY'
 		import os, signal, sys, time
@@ -156,12 +161,12 @@ nothing_left() { # JOB
 		[[ -z $(left_on "$node" "$1") ]] || return 1
 	done
 }
-left_on() { # NODE JOB
-	box exec "$1" -- bash -s "$2" <<-'SH'
+left_on() { # NODE JOB; OTHERS_COUNT=1: so do other jobs
+	box exec "$1" -- bash -s "$2" "${OTHERS_COUNT-}" <<-'SH'
 		for f in /run/smigrate/*/*"$1".wf* /run/smigrate/jobs/"$1" /var/lib/smigrate/w/"$1".*; do [[ ! -e $f ]] || echo "$f"; done
 		grep -E "smigrate/[^ ]*/?$1\.wf" /proc/mounts
 		pgrep -a -f "smigrate-shim.* ?$1\.wf"
-		pgrep -a -f counter.py
+		[[ -n ${2-} ]] || pgrep -a -f counter.py
 		find /sys/fs/cgroup -type d \( -path "*/smigrate/$1.wf.*" -o -path "*/job_$1/smigrate*" -o -path "*/smigrate/job_$1*" \
 			-o -path "*_slurmstepd.scope/s?????????????/smigrate*" \) # a SLUID does not name the job: of any
 		exit 0
@@ -180,6 +185,18 @@ assert_nothing_left() { # JOB
 	}
 }
 box_nodes() { box_exec ctl sinfo -h -N -p low -o %N; }
+
+# ---- what is asked of slurmctld ------------------------------------------------------------------------------------------
+#
+# sdiag counts questions by type; all daemons are root's. slurmd's own types are others than those that smigrate asks, and
+# while a test counts, no Slurm command of its own asks one of these.
+
+OURS='REQUEST_(JOB_INFO|JOB_USER_INFO|JOB_STATE|FED_INFO|BUILD_INFO|PARTITION_INFO|NODE_INFO|JOB_WILL_RUN|UPDATE_JOB|KILL_JOB|CANCEL_JOB|JOB_REQUEUE|SIGNAL|SUSPEND)'
+count_anew() { box_exec ctl sdiag --reset >/dev/null; }
+questions() { # "COUNT TYPE" a line
+	box_exec ctl sdiag | sed -n '/by message type/,/by user/p' | sed -nE "s/^\s*(${OURS}[A-Z_]*) .*count:([0-9]+) .*/\3 \1/p"
+}
+sum() { awk '{ n += $1 } END { print n + 0 }'; }
 
 # ---- the daemon ------------------------------------------------------------------------------------------------------
 
