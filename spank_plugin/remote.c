@@ -21,7 +21,7 @@
 #define SMG_LIBEXECDIR "/usr/libexec/smigrate"
 #endif
 #define CHECK_LIMIT_MS 1000 /* what a daemon that hangs may cost a job's start; one that is busy has to ask slurmctld */
-#define LEAVE_LIMIT_MS 50  /* what a sentinel that is still talking to the daemon may cost a step's end */
+#define LEAVE_LIMIT_MS 50   /* what a sentinel that is still talking to the daemon may cost a step's end */
 
 #define SCRIPT_PROGRAM SMG_LIBEXECDIR "/smigrate-script"
 
