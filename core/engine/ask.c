@@ -9,12 +9,10 @@ static bool lives_here(struct smg_engine *e, uint32_t job, int64_t uid)
 {
 	bool here = false;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		here = here || (!wf->ended && wf->state != SMG_WF_SAVED && (uid < 0 || uid == (int64_t)wf->owner.uid));
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	return here;
 }

@@ -100,12 +100,10 @@ int smg_engine_open(const struct smg_engine_env *env, struct smg_engine **out, s
 /* Every conductor looks whether it is to end. */
 static void wake_all(struct smg_engine *e)
 {
-	for (struct wf *wf = wf_next_of_job(e, 0, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, 0, NULL); wf; wf = wf_next_of_job(e, 0, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		wf_wake(wf);
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, 0, wf);
-		wf_drop(wf);
 	}
 }
 

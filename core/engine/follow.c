@@ -50,14 +50,12 @@ struct follow {
 static void job_target(struct smg_engine *e, uint32_t job, char *node, size_t n)
 {
 	node[0] = '\0';
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *next; wf; wf = next) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		for (size_t i = 0; i < wf->spec->n && wf->state == SMG_WF_SAVED && !node[0]; i++)
 			if (wf->svc[i].state == SMG_SVC_SAVED && !wf->svc[i].have_copy)
 				snprintf(node, n, "%s", wf->svc[i].copy_at);
 		pthread_mutex_unlock(&wf->lock);
-		next = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	if (!strcmp(node, e->env.config.node))
 		node[0] = '\0';
@@ -65,13 +63,11 @@ static void job_target(struct smg_engine *e, uint32_t job, char *node, size_t n)
 
 static void note_requeued(struct smg_engine *e, uint32_t job, int64_t t)
 {
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		wf->mig.requeued_us = t;
 		wf_put_migration(wf);
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 }
 
@@ -94,12 +90,10 @@ static int64_t last_run_here(struct smg_engine *e, uint32_t job)
 {
 	int64_t run = -1;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		run = wf->restarts > run ? wf->restarts : run;
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	return run;
 }
@@ -135,13 +129,11 @@ static bool has_landed(struct smg_engine *e, uint32_t job)
 {
 	bool here = false, gone = true;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		here = true;
 		pthread_mutex_lock(&wf->lock);
 		gone = gone && (wf->claimed_by[0] || wf->ended || wf->state != SMG_WF_SAVED);
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	return !here || gone;
 }
@@ -263,12 +255,10 @@ static bool hold_is_ours(struct smg_engine *e, const struct smg_job *info)
 {
 	bool yes = mark_is_suspended(e, info->id) && (info->preempted || mark_is_given(e, info->id));
 
-	for (struct wf *wf = wf_next_of_job(e, info->id, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, info->id, NULL); wf; wf = wf_next_of_job(e, info->id, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		yes = yes || (wf->state == SMG_WF_SAVED && wf->mig.suspended && strcmp(wf->mig.cause, "requeue"));
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, info->id, wf);
-		wf_drop(wf);
 	}
 	return yes;
 }
@@ -322,12 +312,10 @@ static bool script_is_ours(struct smg_engine *e, uint32_t job)
 
 void tell_clients(struct smg_engine *e, uint32_t job, bool now)
 {
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		client_push(wf, json_pack("{s:b,s:b}", "end", 1, "now", now));
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 }
 
@@ -345,13 +333,11 @@ bool job_reclaim(struct smg_engine *e, const struct smg_job *info)
 		"for KeepFailed",
 		err.msg, e->env.config.node);
 	engine_event(e, info->id, NULL, NULL, SMG_ERROR, text);
-	for (struct wf *wf = wf_next_of_job(e, info->id, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, info->id, NULL); wf; wf = wf_next_of_job(e, info->id, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		wf->keep = true;
 		client_push(wf, json_pack("{s:s,s:s}", "say", text, "level", "error"));
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, info->id, wf);
-		wf_drop(wf);
 	}
 	return false;
 }
@@ -401,23 +387,17 @@ static bool is_saved(struct wf *wf, const struct smg_job *info)
 
 static bool has_many(struct smg_engine *e, uint32_t job)
 {
-	struct wf *first = wf_next_of_job(e, job, NULL), *second = first ? wf_next_of_job(e, job, first) : NULL;
-	bool many = second != NULL;
+	int n = 0;
 
-	if (first)
-		wf_drop(first);
-	if (second)
-		wf_drop(second);
-	return many;
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf))
+		n++;
+	return n > 1;
 }
 
 static void settle_all(struct smg_engine *e, uint32_t job)
 {
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf))
 		wf_settle_unsavable(wf);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
 }
 
 static void leave(struct leaving *l)
@@ -427,12 +407,9 @@ static void leave(struct leaving *l)
 	struct smg_err err = {0};
 	int saved = 0;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf))
 		if (wf_save(wf, l, &err) == 0 || (l->requeue && is_saved(wf, l->info)))
 			saved++;
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
 	if (!saved)
 		return;
 	if (l->requeue)

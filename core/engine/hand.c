@@ -124,14 +124,12 @@ static bool present(struct smg_engine *e, uint32_t job, const char *id, json_t *
 {
 	bool is_job = strspn(id, "0123456789") == strlen(id), found = is_job;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		found = found || !strcmp(wf->mig.id, id) || !strcmp(wf->id, id);
 		if (wf->hand)
 			json_array_append_new(out, json_string(wf->mig.id));
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	return found;
 }

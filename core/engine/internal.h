@@ -116,7 +116,8 @@ struct hand {
 struct wf {
 	struct smg_engine *e;
 	struct wf *next;
-	int refs; /* under the engine's lock */
+	uint64_t nr; /* the how manieth that was enlisted; the list is in falling order of it */
+	int refs;    /* under the engine's lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* monotonic clock */
 	char id[128];
@@ -193,6 +194,7 @@ struct smg_engine {
 	int following; /* jobs that are waited for to be PENDING */
 	bool closing;
 	struct wf *workflows;
+	uint64_t enlisted; /* how many ever were */
 	struct job_mark *marks;
 	struct hand *hands;
 	struct drain *drain; /* of this node; NULL: none has been asked for */
@@ -220,8 +222,13 @@ void wf_drop(struct wf *wf);
 void wf_close_output(struct wf *wf);
 bool wf_enlist(struct wf *wf); /* into the engine's list, which holds a reference; false: one of this id is there already */
 void wf_delist(struct wf *wf);
-struct wf *wf_find(struct smg_engine *e, const char *id);			       /* a new reference or NULL */
-struct wf *wf_next_of_job(struct smg_engine *e, uint32_t job, const struct wf *after); /* likewise; job 0: of any */
+struct wf *wf_find(struct smg_engine *e, const char *id); /* a new reference or NULL */
+/*
+ * The job's workflow after `after` (NULL: its first; job 0: of any job), as a new reference; NULL: no more. Drops the reference to
+ * `after`, so that a walk to the end leaves none; `after` may have been delisted meanwhile. What is enlisted during a walk is not
+ * met.
+ */
+struct wf *wf_next_of_job(struct smg_engine *e, uint32_t job, struct wf *after);
 void wf_set_restarts(struct wf *wf, uint32_t restarts); /* a later life: its rows outrank all former ones */
 
 /* Under wf->lock. A failed write is logged and kept in mind (the daemon goes on: losing the record is better than losing the work).

@@ -77,12 +77,10 @@ int smg_engine_job_check(struct smg_engine *e, const json_t *req, json_t **reply
 
 void stop_job(struct smg_engine *e, uint32_t job, const char *why)
 {
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		wf_stop(wf, why);
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 }
 
@@ -90,12 +88,10 @@ static bool any_runs(struct smg_engine *e, uint32_t job)
 {
 	bool any = false;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		any = any || (!wf->ended && !wf->saving && !wf->stopping && wf->state != SMG_WF_SAVED);
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	return any;
 }
@@ -219,12 +215,10 @@ static bool has_open(struct smg_engine *e, uint32_t job)
 {
 	bool any = false;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		any = any || (!wf->ended && !wf->stopping);
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	return any;
 }
@@ -270,16 +264,14 @@ static void forget_ended(struct wf *wf)
 
 static void epilog_workflows(struct smg_engine *e, uint32_t job, int64_t until)
 {
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		script_hurry(wf);
 		if (!wait_safe(wf, until))
 			engine_event(e, job, wf->id, NULL, SMG_WARN,
 				"HoldMax is over and the services are not safe yet: the node is given free, the save goes on "
 				"beside the next job");
 		wf_settle_unsavable(wf);
-		n = wf_next_of_job(e, job, wf);
 		forget_ended(wf);
-		wf_drop(wf);
 	}
 }
 

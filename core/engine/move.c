@@ -31,17 +31,15 @@ static struct list list_of(struct smg_engine *e, uint32_t job)
 {
 	struct list l = {0};
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		bool over;
 
-		n = wf_next_of_job(e, job, wf);
 		pthread_mutex_lock(&wf->lock);
 		over = wf->ended;
 		pthread_mutex_unlock(&wf->lock);
-		if (over) {
-			wf_drop(wf);
+		if (over)
 			continue;
-		}
+		wf_hold(wf);
 		l.v = smg_xrealloc(l.v, l.n + 1, sizeof(struct wf *));
 		l.v[l.n++] = wf;
 	}

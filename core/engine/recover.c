@@ -276,11 +276,8 @@ int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
 		return -1;
 	json_array_foreach(rows, i, row) recover_one(e, json_str(row, "id"));
 	hold_recover(e);
-	for (struct wf *wf = wf_next_of_job(e, 0, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, 0, NULL); wf; wf = wf_next_of_job(e, 0, wf))
 		go_on(wf);
-		n = wf_next_of_job(e, 0, wf);
-		wf_drop(wf);
-	}
 	keep_sweep(e);
 	watch_start(e);
 	return 0;

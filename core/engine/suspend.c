@@ -137,11 +137,8 @@ static bool set_all(struct smg_engine *e, uint32_t job, bool on)
 {
 	bool changed = false;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf))
 		changed = set_suspended(wf, on) || changed;
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
-	}
 	return changed;
 }
 
@@ -155,18 +152,16 @@ void job_resumed(struct smg_engine *e, uint32_t job)
 
 static bool wants_away(struct smg_engine *e, uint32_t job)
 {
-	struct wf *wf = wf_next_of_job(e, job, NULL);
-	bool yes = wf != NULL;
+	bool any = false, waits = false;
 
 	/* one that would rather wait keeps the others of its job waiting */
-	for (struct wf *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		enum smg_on_suspend own = wf->spec->on_suspend;
 
-		yes = yes && (own == SMG_ON_SUSPEND_SITE ? e->env.config.suspend_migrates : own == SMG_ON_SUSPEND_MIGRATE);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
+		any = true;
+		waits = waits || !(own == SMG_ON_SUSPEND_SITE ? e->env.config.suspend_migrates : own == SMG_ON_SUSPEND_MIGRATE);
 	}
-	return yes;
+	return any && !waits;
 }
 
 /* A time slice that is shorter than the move is waited for. */
@@ -181,11 +176,8 @@ static bool worth_it(struct smg_engine *e, const struct smg_job *job, const char
 	/* Under gang scheduling a node that is shared counts as free: there it would only be suspended again. */
 	if (cpus >= 0 && cpus < job->n_cpus)
 		return smg_fail(why, SMG_EBUSY, "%s has %d idle CPUs of the %d that it needs", node, cpus, job->n_cpus), false;
-	for (struct wf *wf = wf_next_of_job(e, job->id, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job->id, NULL); wf; wf = wf_next_of_job(e, job->id, wf))
 		takes += plan_total(wf, node);
-		n = wf_next_of_job(e, job->id, wf);
-		wf_drop(wf);
-	}
 	if (slice && takes > slice)
 		return smg_fail(why, SMG_EBUSY, "the move would take %.1f s, and its turn comes again within %d s", takes, slice),
 		       false;
@@ -212,12 +204,10 @@ static bool all_stand_still(struct smg_engine *e, uint32_t job)
 {
 	bool all = true;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL), *n; wf; wf = n) {
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
 		pthread_mutex_lock(&wf->lock);
 		all = all && (wf->ended || (wf->state == SMG_WF_SUSPENDED && !wf->at_standstill && !any_of(wf, false)));
 		pthread_mutex_unlock(&wf->lock);
-		n = wf_next_of_job(e, job, wf);
-		wf_drop(wf);
 	}
 	return all;
 }

@@ -113,6 +113,7 @@ bool wf_enlist(struct wf *wf)
 		;
 	if (!other) {
 		wf->refs++;
+		wf->nr = ++e->enlisted;
 		wf->next = e->workflows;
 		e->workflows = wf;
 	}
@@ -149,21 +150,18 @@ struct wf *wf_find(struct smg_engine *e, const char *id)
 	return wf;
 }
 
-struct wf *wf_next_of_job(struct smg_engine *e, uint32_t job, const struct wf *after)
+struct wf *wf_next_of_job(struct smg_engine *e, uint32_t job, struct wf *after)
 {
 	struct wf *wf;
-	bool past = after == NULL;
 
 	pthread_mutex_lock(&e->lock);
-	for (wf = e->workflows; wf; wf = wf->next) {
-		if (past && (!job || wf->job == job))
-			break;
-		if (wf == after)
-			past = true;
-	}
+	for (wf = e->workflows; wf && ((job && wf->job != job) || (after && wf->nr >= after->nr)); wf = wf->next)
+		;
 	if (wf)
 		wf->refs++;
 	pthread_mutex_unlock(&e->lock);
+	if (after)
+		wf_drop(after);
 	return wf;
 }
 
