@@ -13,6 +13,7 @@
 #define START_PARALLEL 16	/* containers being started at one time */
 #define FIRST_PROBES_US 1000000 /* before the first interval is over, probes come every second and failures do not count */
 #define ENDS_WITHIN_MS 500	/* a container whose probe was killed */
+#define RUNC_FAILED 255		/* runc's own status where it could not run the probe at all */
 #define SAVED_CHECK_US (60 * 1000000LL)
 #define SAVED_FIRST_US (15 * 1000000LL)
 
@@ -414,15 +415,15 @@ static void probe_result(struct wf *wf, size_t i, bool ok, const char *why)
 			s->spec->name, s->bad_probes, why);
 }
 
-/* It says nothing: a dump began, or the container ended and took the probe with it. The kernel kills what is in a pid namespace
- * before the namespace's init is gone. Blocks; without the lock. */
+/* It says nothing: a dump began, or the container has ended, before the probe or under it. The kernel kills what is in a pid
+ * namespace before the namespace's init is gone. Blocks; without the lock. */
 static bool probe_is_void(const struct svc *s, int rc, int status, const struct smg_err *err)
 {
 	pid_t init = s->shim.init;
 
 	if (rc < 0)
-		return err->code == SMG_EBUSY;
-	if (status != 128 + SIGKILL || init <= 0)
+		return err->code == SMG_EBUSY || err->code == SMG_ENOENT;
+	if ((status != 128 + SIGKILL && status != RUNC_FAILED) || init <= 0)
 		return false;
 	for (int ms = 0; ms < ENDS_WITHIN_MS && smg_proc_start(init) >= 0; ms += 10)
 		smg_sleep_ms(10);
@@ -446,7 +447,9 @@ static void probe_worker(struct wf *wf, size_t i)
 	nothing = probe_is_void(s, rc, status, &err);
 	pthread_mutex_lock(&wf->lock);
 	s->probing = false;
-	if (s->state == SMG_SVC_RUNNING && !nothing)
+	if (nothing)
+		s->next_probe = smg_steady_us() + FIRST_PROBES_US;
+	else if (s->state == SMG_SVC_RUNNING)
 		probe_result(wf, i, rc == 0 && status == 0, why);
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);

@@ -72,6 +72,22 @@ static void unhealthy_is_hopeless(void **state)
 	assert_int_equal(places(w, ID ".db"), 0);
 }
 
+/* Ended before the probe was: that it is over is heard another way. */
+static void probe_of_an_ended_container_says_nothing(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	smg_fake_fail(&n1->rt, "exec", ID ".db", SMG_ENOENT, 3);
+	submit(n1, JOB);
+	c = run(n1, "db! web>db:h");
+	SOON(all_run(n1, "db web"));
+	assert_true(acts(n1, "exec " ID ".db\n") >= 4);
+	assert_false(said(c, "unhealthy"));
+	end_service(n1, ID ".web", 0);
+	assert_done(c, 0);
+}
+
 static void launch_fails(void **state)
 {
 	struct client *c;
@@ -1432,6 +1448,7 @@ int main(int argc, char **argv)
 		T(first_failure_counts),
 		T(healthchecks_gate),
 		T(unhealthy_is_hopeless),
+		T(probe_of_an_ended_container_says_nothing),
 		T(launch_fails),
 		T(restarts_on_failure),
 		T(restart_gives_up),
