@@ -38,6 +38,7 @@ int slurm_spank_init(spank_t sp, int ac, char **av)
 	case S_CTX_ALLOCATOR:
 		return smg_submit_init(sp);
 	case S_CTX_REMOTE:
+		smg_step_init();
 		spank_option_register(sp, &smg_migrate_option);
 		return 0;
 	case S_CTX_SLURMD:

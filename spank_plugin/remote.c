@@ -21,6 +21,7 @@
 #define SMG_LIBEXECDIR "/usr/libexec/smigrate"
 #endif
 #define CHECK_LIMIT_MS 1000 /* what a daemon that hangs may cost a job's start; one that is busy has to ask slurmctld */
+#define FIRST_LEAKED 256    /* slurmd sees to those below itself; slurmstepd has not opened so many yet */
 #define LEAVE_LIMIT_MS 50   /* what a sentinel that is still talking to the daemon may cost a step's end */
 
 #define SCRIPT_PROGRAM SMG_LIBEXECDIR "/smigrate-script"
@@ -147,6 +148,16 @@ static void check_protection(uint32_t job)
 			strcpy(why, "the daemon gave no reason");
 		snprintf(notice, sizeof(notice), "smigrate: warning: this job is not protected: %s\n", why);
 	}
+}
+
+/*
+ * slurmd before 25.11.4 makes the pipes on which it hears of a prolog's and an epilog's end without O_CLOEXEC, and as it forks for
+ * a step in another thread only those below 256 are closed (its req.c and run_command.c). Where many jobs come or go at one time,
+ * a step would keep such a pipe as long as it lives, and slurmd wait as long for a prolog or epilog that is over: for ours, too.
+ */
+void smg_step_init(void)
+{
+	close_range(FIRST_LEAKED, ~0U, 0);
 }
 
 void smg_step_post_opt(spank_t sp)

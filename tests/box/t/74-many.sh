@@ -65,5 +65,23 @@ test_all_end_right() {
 	assert_nothing_left "$job"
 }
 
+# slurmd hands pipes on to steps where it has more than 256 descriptors open (see remote.c): a prolog's end would go unnoticed.
+test_no_step_keeps_a_prologs_pipe() {
+	local kept
+	clear_jobs
+	submit_as user1 -p low -w n1 --array=1-60 -o /dev/null --wrap 'sleep 40' >/dev/null
+	retry 60 all_start 60 || fail "not all start: $(box_exec ctl squeue -h -o '%T %R' | sort | uniq -c)"
+	kept=$(box exec n1 -- sh -c 'for p in /proc/[0-9]*; do
+		[ "$(cat "$p/comm" 2>/dev/null)" = slurmd ] || for fd in "$p"/fd/[2-9][0-9][0-9]; do
+			[ "${fd##*/}" -lt 256 ] || [ ! -L "$fd" ] || echo "$(cat "$p/comm"): ${fd##*/} $(readlink "$fd")"
+		done
+	done')
+	assert_eq "$kept" '' 'descriptors that slurmd left to its steps'
+	clear_jobs
+}
+all_start() { # N: each has a process of its script
+	[[ $(box_exec n1 pgrep -c -x -f 'sleep 40') == "$1" ]]
+}
+
 own_box many --nodes 4 --cpus 64 --memory 16000
 run_tests "$@"
