@@ -88,6 +88,8 @@ int smg_engine_open(const struct smg_engine_env *env, struct smg_engine **out, s
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&e->less, &attr);
 	pthread_mutex_init(&e->hold_lock, NULL);
+	pthread_mutex_init(&e->looks_lock, NULL);
+	pthread_cond_init(&e->looks_done, NULL);
 	pthread_mutex_init(&e->rates_lock, NULL);
 	pthread_mutex_init(&e->doctor_lock, NULL);
 	e->pace = smg_pace_new(env->config.max_rate);
@@ -134,6 +136,8 @@ void smg_engine_close(struct smg_engine *e)
 	hold_close(e);
 	smg_pace_free(e->pace);
 	pthread_mutex_destroy(&e->hold_lock);
+	pthread_mutex_destroy(&e->looks_lock);
+	pthread_cond_destroy(&e->looks_done);
 	pthread_mutex_destroy(&e->rates_lock);
 	pthread_mutex_destroy(&e->doctor_lock);
 	json_decref(e->doctor);

@@ -10,9 +10,9 @@
 
 #define EPILOG_WAIT_MS 60000
 #define FIRST_LOOK_MS 60	      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
-#define MANY 4			      /* jobs that leave at one time */
-#define MANY_LOOK_MS 600	      /* ... then */
 #define LOOK_MAX_MS 2000	      /* between later looks, each of which costs slurmctld a question */
+#define CROWD 4			      /* more jobs than that leave at one time: they are asked about together, */
+#define CROWD_LOOK_MS 700	      /* all at the same moment */
 #define LOOK_FOR_US (120 * 1000000LL) /* then Slurm starts it by itself */
 #define LAND_LOOK_MS 50
 
@@ -40,6 +40,7 @@ void wf_account(struct wf *wf, const struct smg_job *job, bool leaving)
 struct follow {
 	struct smg_engine *e;
 	uint32_t job;
+	uid_t uid;
 	uint32_t priority; /* before the requeue; 0: not known */
 	bool held;	   /* by somebody, before the requeue: that stays */
 	bool suspended;	   /* it was, as we requeued it or it was preempted: the hold comes of that */
@@ -138,10 +139,34 @@ static bool has_landed(struct smg_engine *e, uint32_t job)
 	return !here || gone;
 }
 
+static bool in_crowd(struct smg_engine *e)
+{
+	bool yes;
+
+	pthread_mutex_lock(&e->lock);
+	yes = e->following > CROWD;
+	pthread_mutex_unlock(&e->lock);
+	return yes;
+}
+
+static int look_at(const struct follow *f, struct smg_job *job, struct smg_err *err)
+{
+	const struct smg_slurm *sl = &f->e->env.slurm;
+
+	return in_crowd(f->e) ? crowd_job(f->e, f->job, f->uid, job, err) : sl->ops->job(sl->ctx, f->job, job, err);
+}
+
+/* Until the next look, after the last pause (0: the first look): ever longer; in a crowd until all look. */
+static int next_pause(struct smg_engine *e, int last)
+{
+	if (in_crowd(e))
+		return CROWD_LOOK_MS - (int)(smg_steady_us() / 1000 % CROWD_LOOK_MS);
+	return last <= 0 ? FIRST_LOOK_MS : last >= LOOK_MAX_MS ? LOOK_MAX_MS : last * 5 / 2;
+}
+
 /* The target is a hint. A job that has not started there soon goes wherever it could have gone without us. */
 static void give_list_back(const struct follow *f)
 {
-	struct smg_slurm *sl = &f->e->env.slurm;
 	int64_t until = smg_steady_us() + (int64_t)f->e->env.config.land_wait_s * 1000000;
 	struct smg_err err = {0};
 	struct smg_job job;
@@ -149,7 +174,7 @@ static void give_list_back(const struct follow *f)
 	while (smg_steady_us() < until)
 		if (has_landed(f->e, f->job) || !engine_pause(f->e, LAND_LOOK_MS))
 			return;
-	if (sl->ops->job(sl->ctx, f->job, &job, &err) < 0 || job.state != SMG_JOB_PENDING)
+	if (look_at(f, &job, &err) < 0 || job.state != SMG_JOB_PENDING)
 		return;
 	if (start_job(f, &job, "", &err) < 0)
 		smg_warn("job %u: its own node list could not be put back: %s", f->job, err.msg);
@@ -179,17 +204,6 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 	return true;
 }
 
-/* Where many leave at one time, Slurm has much to do for each. */
-static int first_pause(struct smg_engine *e)
-{
-	int n;
-
-	pthread_mutex_lock(&e->lock);
-	n = e->following;
-	pthread_mutex_unlock(&e->lock);
-	return n > MANY ? MANY_LOOK_MS : FIRST_LOOK_MS;
-}
-
 static void count_followed(struct smg_engine *e, int by)
 {
 	pthread_mutex_lock(&e->lock);
@@ -197,15 +211,9 @@ static void count_followed(struct smg_engine *e, int by)
 	pthread_mutex_unlock(&e->lock);
 }
 
-static int next_pause(int ms)
-{
-	return ms <= 0 ? FIRST_LOOK_MS : ms >= LOOK_MAX_MS ? LOOK_MAX_MS : ms * 5 / 2;
-}
-
 /* The job is COMPLETING, then PENDING with a start two minutes off: an update counts only once it is exactly PENDING (FACTS). */
 static void start_when_pending(struct follow f)
 {
-	struct smg_slurm *sl = &f.e->env.slurm;
 	int pause = 0;
 	struct smg_err err = {0};
 	struct smg_job job;
@@ -213,12 +221,12 @@ static void start_when_pending(struct follow f)
 
 	if (!f.off) {
 		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
-		pause = first_pause(f.e);
+		pause = next_pause(f.e, 0);
 	}
-	for (until = smg_steady_us() + LOOK_FOR_US; smg_steady_us() < until; pause = next_pause(pause)) {
+	for (until = smg_steady_us() + LOOK_FOR_US; smg_steady_us() < until; pause = next_pause(f.e, pause)) {
 		if (!engine_pause(f.e, pause))
 			return;
-		if (sl->ops->job(sl->ctx, f.job, &job, &err) < 0) {
+		if (look_at(&f, &job, &err) < 0) {
 			if (err.code == SMG_ENOENT)
 				return;
 			continue;
@@ -270,7 +278,7 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 	if (!mark_follow(e, info->id, true))
 		return;
 	f = smg_xcalloc(1, sizeof(*f));
-	*f = (struct follow){.e = e, .job = info->id};
+	*f = (struct follow){.e = e, .job = info->id, .uid = info->uid};
 	mark_see(e, info); /* nothing where the run has ended */
 	f->held = mark_seen(e, info->id, &f->priority) && !f->priority;
 	f->suspended = hold_is_ours(e, info);

@@ -207,6 +207,9 @@ struct smg_engine {
 	bool hold_watched; /* a thread looks after them */
 	pthread_mutex_t rates_lock;
 	struct smg_pace *pace; /* MaxRate; NULL: none */
+	pthread_mutex_t looks_lock; /* innermost, too */
+	pthread_cond_t looks_done;
+	struct look *looks; /* crowd.c */
 	pthread_mutex_t doctor_lock;
 	json_t *doctor;	   /* under it: what the last look found, */
 	int64_t doctor_at; /* and when, steady clock */
@@ -390,6 +393,11 @@ void net_stand_still(struct wf *wf, size_t i);
 bool net_waking(struct wf *wf);
 /* The network goes, unless a container is on it. Blocks; without the lock. */
 void net_leave(struct wf *wf);
+
+/* ---- crowd.c ---- */
+/* As ops->job, and blocks as that does, without any lock; for when others ask at the same moment: all who ask about jobs of that
+ * user are served by one question. uid: whose job it is, as far as is known. */
+int crowd_job(struct smg_engine *e, uint32_t job, uid_t uid, struct smg_job *out, struct smg_err *err);
 
 /* ---- follow.c ---- */
 /* The services are as good as safe: the job's script is ended, or the job requeued. Once. */
