@@ -91,21 +91,33 @@ static void lead(struct smg_engine *e, struct look *me)
 	pthread_cond_broadcast(&e->looks_done);
 }
 
+static void enter(struct smg_engine *e, struct look *me)
+{
+	me->next = e->looks;
+	e->looks = me;
+}
+
+static void leave(struct smg_engine *e, const struct look *me)
+{
+	struct look **p = &e->looks;
+
+	while (*p != me)
+		p = &(*p)->next;
+	*p = me->next;
+}
+
 int crowd_job(struct smg_engine *e, uint32_t job, uid_t uid, struct smg_job *out, struct smg_err *err)
 {
-	struct look me = {.job = job, .uid = uid, .out = out, .err = err}, **p;
+	struct look me = {.job = job, .uid = uid, .out = out, .err = err};
 
 	pthread_mutex_lock(&e->looks_lock);
-	me.next = e->looks;
-	e->looks = &me;
+	enter(e, &me);
 	/* A question that is under way already is older than this look. */
 	while (me.turn == ASKED || (me.turn == WAITS && is_busy(e, uid)))
 		pthread_cond_wait(&e->looks_done, &e->looks_lock);
 	if (me.turn == WAITS)
 		lead(e, &me);
-	for (p = &e->looks; *p != &me; p = &(*p)->next)
-		;
-	*p = me.next;
+	leave(e, &me);
 	pthread_mutex_unlock(&e->looks_lock);
 	return me.rc;
 }

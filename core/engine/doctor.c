@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define KEEP_US 5000000
 #define HELLO_MS 2000
@@ -156,6 +157,14 @@ static void look_at_slurm(struct smg_engine *e, json_t *list)
 	smg_site_free(&site);
 }
 
+static void look_at_kernel(json_t *list)
+{
+	SMG_AUTOFREE char *text = NULL;
+
+	if (smg_read_file("/proc/sys/fs/inotify/max_user_instances", 32, &text, NULL, NULL) == 0)
+		doctor_inotify(list, strtol(text, NULL, 10), sysconf(_SC_NPROCESSORS_ONLN));
+}
+
 static json_t *look(struct smg_engine *e)
 {
 	json_t *list = json_array();
@@ -166,6 +175,7 @@ static json_t *look(struct smg_engine *e)
 	look_at_slurm(e, list);
 	look_at_programs(e, list);
 	doctor_disk(list, &e->env.config);
+	look_at_kernel(list);
 	look_at_peers(e, list);
 	return json_pack("{s:s,s:s,s:o}", "node", e->env.config.node, "version", SMG_VERSION, "checks", list);
 }

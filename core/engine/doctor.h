@@ -19,5 +19,7 @@ void doctor_site(json_t *list, const struct smg_config *config, const struct smg
 void doctor_plugin(json_t *list, const char *plugstack);
 /* StateDir's file system. */
 void doctor_disk(json_t *list, const struct smg_config *config);
+/* Whether so many inotify instances a user are enough for what comes back at one time to a node of so many CPUs. Pure. */
+void doctor_inotify(json_t *list, long instances, long cpus);
 
 #endif

@@ -17,6 +17,7 @@
 #define INCLUDES_MAX 4 /* deep */
 #define TEXT_MAX (1 << 20)
 #define LITTLE_BYTES (1LL << 30)
+#define LEAST_INSTANCES 64 /* for all else that is root's */
 
 /* ---- the plugin ---- */
 
@@ -173,4 +174,18 @@ void doctor_disk(json_t *list, const struct smg_config *config)
 			dir, free_gb);
 	else
 		doctor_say(list, DOCTOR_OK, "statedir", "StateDir %s is on %s, %.1f GB free", dir, name, free_gb);
+}
+
+/* Seen with CRIU 4.2: each restore has an inotify instance or two of root's for a moment, and fails where there is none. */
+void doctor_inotify(json_t *list, long instances, long cpus)
+{
+	long wanted = LEAST_INSTANCES + 2 * cpus;
+
+	if (instances < wanted)
+		doctor_say(list, DOCTOR_WARNING, "inotify",
+			"fs.inotify.max_user_instances is %ld: with as many services as this node's %ld CPUs that come back at one "
+			"time, some would not be restored; `sysctl fs.inotify.max_user_instances=%ld` or more",
+			instances, cpus, wanted);
+	else
+		doctor_say(list, DOCTOR_OK, "inotify", "fs.inotify.max_user_instances is %ld", instances);
 }

@@ -206,7 +206,7 @@ struct smg_engine {
 	struct hold *holds;
 	bool hold_watched; /* a thread looks after them */
 	pthread_mutex_t rates_lock;
-	struct smg_pace *pace; /* MaxRate; NULL: none */
+	struct smg_pace *pace;	    /* MaxRate; NULL: none */
 	pthread_mutex_t looks_lock; /* innermost, too */
 	pthread_cond_t looks_done;
 	struct look *looks; /* crowd.c */

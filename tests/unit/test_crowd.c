@@ -57,8 +57,8 @@ static int set_up(void **state)
 	(void)state;
 	smg_slurm_fake(&engine.env.slurm);
 	for (uint32_t i = 0; i < N; i++)
-		smg_slurm_fake_put(&engine.env.slurm,
-			&(struct smg_job){.id = i + 1, .uid = i % 2 ? BOB : ALICE, .restarts = 10 * (i + 1)});
+		smg_slurm_fake_put(
+			&engine.env.slurm, &(struct smg_job){.id = i + 1, .uid = i % 2 ? BOB : ALICE, .restarts = 10 * (i + 1)});
 	return 0;
 }
 

@@ -235,6 +235,18 @@ static void slurmctld_does_not(void **state)
 	says(well, "slurm", "slurmctld answers", "ok");
 }
 
+/* 128 is what kernels come with. */
+static void inotify_instances(void **state)
+{
+	SMG_AUTOJSON json_t *few = json_array(), *enough = json_array();
+
+	(void)state;
+	doctor_inotify(few, 128, 64);
+	says(few, "inotify", "max_user_instances=192", "warning");
+	doctor_inotify(enough, 128, 32);
+	says(enough, "inotify", "is 128", "ok");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +256,7 @@ int main(void)
 		cmocka_unit_test(grace_against_poll),
 		cmocka_unit_test(hold_against_the_epilog),
 		cmocka_unit_test(what_a_site_may_lack),
+		cmocka_unit_test(inotify_instances),
 		T(daemons_that_answer),
 		T(daemons_that_do_not),
 		T(slurmctld_does_not),
