@@ -3,7 +3,7 @@
 
 #include "base/util.h"
 #include "slurm/compat.h"
-#include "slurm/real.h"
+#include "slurm/stepd.h"
 
 #include <slurm/slurm_errno.h>
 
@@ -174,6 +174,8 @@ static int real_jobs_of(void *ctx, uid_t uid, smg_job_fn *fn, void *arg, struct 
 static int real_job_of_pid(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err)
 {
 	(void)ctx;
+	if (smg_stepd_job(pid, id))
+		return 0;
 	if (compat_pid2jobid(pid, id) == SLURM_SUCCESS)
 		return 0;
 	if (errno == ESRCH || errno == ESLURM_INVALID_JOB_ID)

@@ -122,7 +122,8 @@ struct smg_slurm_ops {
 	int (*job)(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err);
 	/* Every job of the user's, or SMG_EVERYBODY's, that slurmctld knows, in one question. As for job. */
 	int (*jobs_of)(void *ctx, uid_t uid, smg_job_fn *fn, void *arg, struct smg_err *err);
-	/* The job that the process belongs to, asked of the local slurmd. SMG_ENOENT: of none. */
+	/* The job that the process belongs to, by its ancestors; of one that they have left, the local slurmd is asked. SMG_ENOENT:
+	 * of none. */
 	int (*job_of_pid)(void *ctx, pid_t pid, uint32_t *id, struct smg_err *err);
 	/*
 	 * What slurmctld would do to the job if it preempted it: by its partition or its QOS, as the site has it. Answers out of
