@@ -154,7 +154,7 @@ TIMEOUT_test_turns=150
 test_turns() {
 	local a b turns
 	prepare
-	counters 50 one
+	counters 120 one
 	migrating
 	a=$(submit -p turns --exclusive=user)
 	wait_ticks one 3 20
@@ -163,8 +163,8 @@ test_turns() {
 	wait_ticks two 3 60
 	wait_done "$a" 90
 	wait_done "$b" 90
-	assert_exact one 50
-	assert_exact two 50
+	assert_exact one 120
+	assert_exact two 120
 	turns=$(state "SELECT COUNT(*) FROM events WHERE job IN ($a, $b) AND text LIKE 'the job is suspended%'")
 	((turns >= 2)) || fail "there were $turns turns"
 	assert_eq "$(moves "$a") $(moves "$b")" '0 0' moves

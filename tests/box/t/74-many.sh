@@ -36,6 +36,20 @@ work() {
 	END
 }
 
+# What is known of the first job that has none.
+without_a_service() {
+	local id
+	for id in $(box_exec ctl squeue -h -t all -o %A); do
+		[[ $(count "services WHERE workflow LIKE '$id.%'") == 0 ]] || continue
+		box_exec ctl scontrol show job "$id"
+		box_exec ctl cat "$WF/wf-$id.out"
+		for node in n1 n2 n3 n4; do
+			box_exec "$node" grep -E "job[ =]$id( |:|\$)|JobId=$id( |\$)" /var/log/smigrated.log /var/log/slurmd.log || true
+		done
+		break
+	done
+}
+
 TIMEOUT_test_all_end_right=900
 test_all_end_right() {
 	local job bad said n
@@ -44,7 +58,8 @@ test_all_end_right() {
 	job=$(in_wf sbatch --parsable -p low --array="1-$JOBS" --migrate=workflow.yaml job.sh)
 	retry 180 is_count "services WHERE state = 'running'" "$JOBS" || fail "not all start: $(
 		state "SELECT state, COUNT(*), MAX(message) FROM services GROUP BY 1"
-		box_exec ctl squeue -h -o '%T %R' | sort | uniq -c
+		box_exec ctl squeue -h -t all -o '%T %R' | sort | uniq -c
+		without_a_service
 		box_exec ctl sh -c "cd $WF && grep -L 'begins\\|zzz' wf-*.out | head -n 3 | xargs -r head -n 5")"
 	count_anew
 	submit_as user2 -p high -N 4 --exclusive -o /dev/null --wrap 'sleep 5' >/dev/null
