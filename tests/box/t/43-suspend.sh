@@ -218,8 +218,7 @@ test_requeue_of_a_suspended_job_is_held() {
 	sleep 3
 	job_is "$job" PENDING || fail "the job is $(job_state "$job")"
 	box_exec ctl scontrol release "$job"
-	box_exec ctl scontrol update jobid="$job" StartTime=now
-	wait_moved "$job" 1 30
+	wait_moved "$job" 1 30 # its StartTime had been set to now already
 	wait_done "$job" 60
 	assert_exact one 40
 	assert_nothing_left "$job"

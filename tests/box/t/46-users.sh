@@ -112,6 +112,41 @@ test_others_cannot_attach() {
 	assert_exact one 40
 }
 
+# The daemon knows a caller's job by an ancestor that is a slurmstepd of root's: this one is the user's, and hides that.
+test_a_feigned_step_is_in_no_job() {
+	local job node
+	prepare
+	counters 40 one
+	in_wf tee feign.c >/dev/null <<-'C'
+		#include <stdlib.h>
+		#include <sys/prctl.h>
+		#include <sys/wait.h>
+		#include <unistd.h>
+		__attribute__((constructor)) static void feign(void)
+		{
+			int status;
+
+			unsetenv("LD_PRELOAD");
+			prctl(PR_SET_DUMPABLE, 0); /* /proc/PID is root's now */
+			if (!fork()) {
+				execlp("smigrate", "smigrate", "run", getenv("FILE"), NULL);
+				_exit(99);
+			}
+			wait(&status);
+			_exit(WEXITSTATUS(status));
+		}
+	C
+	box_as user1 n1 gcc -shared -fPIC -o "$WF/feign.so" "$WF/feign.c"
+	job=$(submit)
+	wait_ticks one 3 20
+	node=$(node_of "$job")
+	assert_status 2 box_as user1 "$node" bash -c \
+		"FILE=$WF/workflow.yaml LD_PRELOAD=$WF/feign.so exec -a 'slurmstepd: [$job.batch]' \"\$(readlink -f /usr/sbin/slurmstepd)\""
+	assert_contains "$OUTPUT" 'in no job'
+	wait_done "$job" 40
+	assert_exact one 40
+}
+
 # Another user's process, put before the daemon as if it ran the workflow of user1's job.
 test_a_job_is_what_slurm_says() {
 	local job node
