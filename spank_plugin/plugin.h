@@ -36,7 +36,7 @@ int smg_submit_option(void);
 int smg_submit_post_opt(spank_t sp); /* ends the process with 1 to refuse a submission */
 
 /* remote.c: in slurmstepd, as root; task_init in the user's process just before exec. */
-void smg_step_init(void);
+void smg_step_init(void); /* first of all: closes what slurmd has left open in the step by mistake */
 void smg_step_post_opt(spank_t sp);
 void smg_step_task_init(spank_t sp);
 void smg_step_task_exit(spank_t sp); /* once a task of the step */

@@ -358,3 +358,27 @@ int64_t smg_proc_start(pid_t pid)
 		return -1;
 	return state == 'Z' || state == 'X' ? -1 : (int64_t)start;
 }
+
+pid_t smg_proc_parent(pid_t pid)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/stat", (int)pid), *text = NULL;
+	const char *p;
+	int parent;
+
+	if (smg_read_file(path, 4096, &text, NULL, NULL) < 0)
+		return 0;
+	p = strrchr(text, ')');
+	return p && sscanf(p + 1, " %*c %d", &parent) == 1 ? parent : 0;
+}
+
+uid_t smg_proc_uid(pid_t pid)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/status", (int)pid), *text = NULL;
+	const char *line;
+	unsigned uid;
+
+	if (smg_read_file(path, 1 << 16, &text, NULL, NULL) < 0)
+		return (uid_t)-1;
+	line = strstr(text, "\nUid:"); /* a newline in the name is escaped there */
+	return line && sscanf(line, " Uid: %u", &uid) == 1 ? (uid_t)uid : (uid_t)-1;
+}

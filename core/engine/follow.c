@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define EPILOG_WAIT_MS 60000
 #define FIRST_LOOK_MS 60	      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
@@ -289,19 +288,12 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 /* `exec smigrate run`: the client is the batch script itself, its parent Slurm's own process. Then it needs only be told. */
 static bool is_the_script(const struct wf *wf)
 {
-	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/stat", (int)wf->owner.client), *text = NULL;
-	char parent[64];
-	struct stat st;
-	const char *p;
-	int ppid = 0;
+	pid_t parent;
 
-	if (!smg_proc_alive(wf->owner.client, wf->owner.client_start) || smg_read_file(path, 4096, &text, NULL, NULL) < 0)
+	if (!smg_proc_alive(wf->owner.client, wf->owner.client_start))
 		return false;
-	p = strrchr(text, ')');
-	if (!p || sscanf(p + 1, " %*c %d", &ppid) != 1)
-		return false;
-	snprintf(parent, sizeof(parent), "/proc/%d", ppid);
-	return ppid > 1 && stat(parent, &st) == 0 && st.st_uid == 0;
+	parent = smg_proc_parent(wf->owner.client);
+	return parent > 1 && smg_proc_uid(parent) == 0;
 }
 
 static bool script_is_ours(struct smg_engine *e, uint32_t job)

@@ -116,7 +116,7 @@ struct hand {
 struct wf {
 	struct smg_engine *e;
 	struct wf *next;
-	uint64_t nr; /* the how manieth that was enlisted; the list is in falling order of it */
+	uint64_t nr; /* its serial number in the list, which is in falling order */
 	int refs;    /* under the engine's lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* monotonic clock */

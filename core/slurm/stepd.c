@@ -8,6 +8,7 @@
  */
 #include "slurm/stepd.h"
 
+#include "base/process.h"
 #include "base/util.h"
 
 #include <stdio.h>
@@ -25,32 +26,6 @@ bool smg_stepd_title(const char *title, uint32_t *job)
 	return sscanf(title, PROGRAM ": [%10u%c", job, &dot) == 2 && dot == '.' && *job;
 }
 
-/* Its parent; 0: it is gone. */
-static pid_t parent_of(pid_t pid)
-{
-	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/stat", (int)pid), *text = NULL;
-	const char *p;
-	int ppid;
-
-	if (smg_read_file(path, 4096, &text, NULL, NULL) < 0)
-		return 0;
-	p = strrchr(text, ')');
-	return p && sscanf(p + 1, " %*c %d", &ppid) == 1 ? ppid : 0;
-}
-
-/* By its real uid: /proc/PID belongs to root for any process that has made itself undumpable. */
-static bool is_roots(pid_t pid)
-{
-	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/status", (int)pid), *text = NULL;
-	const char *line;
-	unsigned uid;
-
-	if (smg_read_file(path, 1 << 16, &text, NULL, NULL) < 0)
-		return false;
-	line = strstr(text, "\nUid:");
-	return line && sscanf(line, " Uid: %u", &uid) == 1 && uid == 0;
-}
-
 /* Nobody but root has a process of root's whose program is root's and of that name. */
 static bool is_slurmstepd(pid_t pid)
 {
@@ -60,7 +35,7 @@ static bool is_slurmstepd(pid_t pid)
 	const char *base;
 	ssize_t n;
 
-	if (!is_roots(pid) || stat(path, &program) < 0 || program.st_uid != 0)
+	if (smg_proc_uid(pid) != 0 || stat(path, &program) < 0 || program.st_uid != 0)
 		return false;
 	n = readlink(path, exe, sizeof(exe) - 1);
 	if (n <= 0)
@@ -72,7 +47,7 @@ static bool is_slurmstepd(pid_t pid)
 
 bool smg_stepd_job(pid_t pid, uint32_t *job)
 {
-	for (int i = 0; i < GENERATIONS && pid > 1; i++, pid = parent_of(pid)) {
+	for (int i = 0; i < GENERATIONS && pid > 1; i++, pid = smg_proc_parent(pid)) {
 		SMG_AUTOFREE char *path = NULL, *title = NULL;
 
 		if (!is_slurmstepd(pid))

@@ -372,6 +372,10 @@ static void started_and_reaped(void **state)
 	OK(smg_start(&(struct smg_run){.argv = SH("sleep 60")}, &pid, &err));
 	FAILS(smg_reap(pid, 50, &status, &err), SMG_ETIME);
 	assert_int_equal(smg_proc_start(pid), -1);
+	assert_int_equal(smg_proc_parent(pid), 0);
+	assert_int_equal(smg_proc_uid(pid), (uid_t)-1);
+	assert_int_equal(smg_proc_parent(getpid()), getppid());
+	assert_int_equal(smg_proc_uid(getpid()), getuid());
 }
 
 static void who_a_process_is(void **state)
