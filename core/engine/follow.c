@@ -44,6 +44,7 @@ struct follow {
 	bool held;	   /* by somebody, before the requeue: that stays */
 	bool suspended;	   /* it was, as we requeued it or it was preempted: the hold comes of that */
 	bool off;	   /* its epilog here is over */
+	unsigned comings;  /* of the job to this node, until it left */
 };
 
 /* Where most of what is saved of the job lies, if that is not here. */
@@ -217,6 +218,7 @@ static void start_when_pending(struct follow f)
 	struct smg_err err = {0};
 	struct smg_job job;
 	int64_t until, run;
+	bool known;
 
 	if (!f.off) {
 		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
@@ -225,11 +227,13 @@ static void start_when_pending(struct follow f)
 	for (until = smg_steady_us() + LOOK_FOR_US; smg_steady_us() < until; pause = next_pause(f.e, pause)) {
 		if (!engine_pause(f.e, pause))
 			return;
-		if (look_at(&f, &job, &err) < 0) {
-			if (err.code == SMG_ENOENT)
-				return;
+		known = look_at(&f, &job, &err) == 0;
+		if (!known && err.code != SMG_ENOENT)
 			continue;
-		}
+		if (!known || (!job.completing && !job.requeuing))
+			mark_drop_unless(f.e, f.job, f.comings);
+		if (!known)
+			return;
 		if (job.state != SMG_JOB_PENDING && !job.requeuing && !job.completing)
 			return; /* cancelled, or running again already */
 		run = last_run_here(f.e, f.job);
@@ -277,7 +281,7 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 	if (!mark_follow(e, info->id, true))
 		return;
 	f = smg_xcalloc(1, sizeof(*f));
-	*f = (struct follow){.e = e, .job = info->id, .uid = info->uid};
+	*f = (struct follow){.e = e, .job = info->id, .uid = info->uid, .comings = mark_comings(e, info->id)};
 	mark_see(e, info); /* nothing where the run has ended */
 	f->held = mark_seen(e, info->id, &f->priority) && !f->priority;
 	f->suspended = hold_is_ours(e, info);

@@ -175,6 +175,7 @@ struct job_mark {
 	bool seen;		/* priority is known: */
 	uint32_t priority;	/* of this run; 0: somebody held the job as it ran */
 	bool followed;		/* a thread waits for it to be PENDING */
+	unsigned comings;	/* how often the job came to this node */
 	struct smg_job *record; /* what slurmctld said as the batch step began, or NULL, */
 	int64_t record_at;	/* at this time, steady clock */
 };
@@ -561,6 +562,10 @@ void mark_wait_next_second(struct smg_engine *e, uint32_t job);
 /* The job is one of ours whether or not --migrate said so: the epilog hook is to call. */
 int mark_make(struct smg_engine *e, uint32_t job, bool *was_there, struct smg_err *err);
 void mark_drop(struct smg_engine *e, uint32_t job); /* its epilog has run, or ran while no daemon was here */
+/* How often the job has come to this node. mark_drop_unless: it is known to have left since, whether an epilog told so or not (a
+ * slurmd that dies in its epilog runs no second one), unless it has come once more. */
+unsigned mark_comings(struct smg_engine *e, uint32_t job);
+void mark_drop_unless(struct smg_engine *e, uint32_t job, unsigned comings);
 
 /* ---- jobs.c ---- */
 void stop_job(struct smg_engine *e, uint32_t job, const char *why); /* all of its workflows here */

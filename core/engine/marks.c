@@ -224,11 +224,32 @@ static void mark_path(struct smg_engine *e, uint32_t job, char *path, size_t n)
 	snprintf(path, n, "%s/%u", e->env.jobs_dir, job);
 }
 
+static void count_coming(struct smg_engine *e, uint32_t job)
+{
+	struct job_mark *m = mark_of(e, job);
+
+	pthread_mutex_lock(&e->lock);
+	m->comings++;
+	pthread_mutex_unlock(&e->lock);
+}
+
+unsigned mark_comings(struct smg_engine *e, uint32_t job)
+{
+	const struct job_mark *m = mark_of(e, job);
+	unsigned n;
+
+	pthread_mutex_lock(&e->lock);
+	n = m->comings;
+	pthread_mutex_unlock(&e->lock);
+	return n;
+}
+
 int mark_make(struct smg_engine *e, uint32_t job, bool *was_there, struct smg_err *err)
 {
 	char path[512];
 
 	mark_path(e, job, path, sizeof(path));
+	count_coming(e, job);
 	*was_there = access(path, F_OK) == 0;
 	return *was_there || (smg_mkdirs(e->env.jobs_dir, 0755, err) == 0 && smg_write_file(path, "", 0, 0644, err) == 0) ? 0 : -1;
 }
@@ -239,4 +260,16 @@ void mark_drop(struct smg_engine *e, uint32_t job)
 
 	mark_path(e, job, path, sizeof(path));
 	unlink(path);
+}
+
+void mark_drop_unless(struct smg_engine *e, uint32_t job, unsigned comings)
+{
+	const struct job_mark *m = mark_of(e, job);
+	char path[512];
+
+	mark_path(e, job, path, sizeof(path));
+	pthread_mutex_lock(&e->lock);
+	if (m->comings == comings)
+		unlink(path);
+	pthread_mutex_unlock(&e->lock);
 }

@@ -66,12 +66,12 @@ stands_still() {
 	assert_eq "$(ticks one) $(ticks two)" "$before" 'ticks while suspended'
 }
 # What a preemption comes to in this mode, until it runs again.
-comes_back() { # MOVES
+comes_back() { # MOVES [SECONDS]
 	if [[ $MODE == SUSPEND ]]; then
 		stands_still
 		wait_wf "$job" running 40
 	else
-		wait_moved "$job" "$1" 60
+		wait_moved "$job" "$1" "${2:-60}"
 	fi
 }
 preempted_ends_right() { if [[ $MODE == SUSPEND ]]; then ends_right 0; else ends_right 1 preempt; fi; }
@@ -289,6 +289,8 @@ trigger_move_and_scancel_at_once() {
 	assert_eq "$(lives one) $(lives two)" '1 1' lives
 }
 
+# A slurmd that dies between the job's last signal and its epilog never comes to that, and slurmctld asks again only after
+# KillWait + 2 x MessageTimeout (25 s here), when it next purges (once a minute).
 trigger_slurmd_restarts() {
 	local node
 	begin
@@ -297,7 +299,7 @@ trigger_slurmd_restarts() {
 	box_exec "$node" box-stop slurmd KILL
 	sleep 1
 	box_exec "$node" box-start slurmd
-	comes_back 1
+	comes_back 1 120
 	preempted_ends_right
 }
 
