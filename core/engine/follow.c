@@ -329,7 +329,7 @@ bool job_reclaim(struct smg_engine *e, const struct smg_job *info)
 	struct smg_err err = {0};
 	char text[512];
 
-	if (!mark_given(e, info->id, true) || sl->ops->requeue(sl->ctx, info->id, &err) == 0)
+	if (!mark_given(e, info->id, true) || sl->ops->reclaim(sl->ctx, info->id, &err) == 0)
 		return true;
 	snprintf(text, sizeof(text),
 		"Slurm preempted the job and cancels it, and did not take our requeue: %.200s. What is saved of it stays in "

@@ -96,9 +96,9 @@ static inline int compat_load_job(job_info_msg_t **msg, uint32_t job)
 {
 	return slurm_load_job(msg, compat_step(job), SHOW_ALL | SHOW_LOCAL);
 }
-static inline int compat_requeue(uint32_t job)
+static inline int compat_requeue(uint32_t job, uint32_t flags)
 {
-	return slurm_requeue(compat_step(job), 0);
+	return slurm_requeue(compat_step(job), flags);
 }
 
 static inline int compat_pid2jobid(pid_t pid, uint32_t *job)
@@ -125,9 +125,9 @@ static inline int compat_load_job(job_info_msg_t **msg, uint32_t job)
 {
 	return slurm_load_job(msg, job, SHOW_ALL | SHOW_LOCAL);
 }
-static inline int compat_requeue(uint32_t job)
+static inline int compat_requeue(uint32_t job, uint32_t flags)
 {
-	return slurm_requeue(job, 0);
+	return slurm_requeue(job, flags);
 }
 static inline int compat_pid2jobid(pid_t pid, uint32_t *job)
 {

@@ -195,12 +195,17 @@ static int real_end_script(void *ctx, uint32_t id, struct smg_err *err)
 	return 0;
 }
 
+/* The state in the flags is a condition (as of `scontrol requeue Incomplete`): without it slurmctld requeues what is over, too. */
 static int real_requeue(void *ctx, uint32_t id, struct smg_err *err)
 {
 	(void)ctx;
-	if (compat_requeue(id) != SLURM_SUCCESS)
-		return smg_slurm_fail(err, "cannot requeue the job");
-	return 0;
+	return compat_requeue(id, JOB_RUNNING) == SLURM_SUCCESS ? 0 : smg_slurm_fail(err, "cannot requeue the job");
+}
+
+static int real_reclaim(void *ctx, uint32_t id, struct smg_err *err)
+{
+	(void)ctx;
+	return compat_requeue(id, 0) == SLURM_SUCCESS ? 0 : smg_slurm_fail(err, "cannot requeue the job that Slurm is ending");
 }
 
 static int update(job_desc_msg_t *d, const char *what, struct smg_err *err)
@@ -412,6 +417,7 @@ static const struct smg_slurm_ops real_ops = {
 	.end_script = real_end_script,
 	.unhold = real_unhold,
 	.requeue = real_requeue,
+	.reclaim = real_reclaim,
 	.start_now = real_start_now,
 	.could_start = real_could_start,
 	.unallocated = real_unallocated,

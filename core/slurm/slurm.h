@@ -136,8 +136,12 @@ struct smg_slurm_ops {
 	int (*end_script)(void *ctx, uint32_t id, struct smg_err *err);
 	/* Takes back a hold of Slurm's own (held_by_limit) and puts the priority back to what it was. */
 	int (*unhold)(void *ctx, uint32_t id, uint32_t priority, struct smg_err *err);
-	/* Takes the running job off its node; it goes COMPLETING, then PENDING with its id kept. SMG_EBUSY: in no state for it. */
+	/* Takes the running or suspended job off its node; it goes COMPLETING, then PENDING with its id kept. One that neither runs
+	 * nor is suspended any more, say since its owner has just cancelled it, stays as it is: that is success, too. */
 	int (*requeue)(void *ctx, uint32_t id, struct smg_err *err);
+	/* The same of a job that slurmctld has preempted and is ending (SMG_PREEMPT_CANCEL), until its epilog is over. Brings back
+	 * whatever has ended, cancelled or not: for a job that has been seen in that state alone. */
+	int (*reclaim)(void *ctx, uint32_t id, struct smg_err *err);
 	/* StartTime=now and what `start` says, in one update. The caller has seen the job exactly PENDING: before that
 	 * slurmctld takes the update and forgets it. Leaves priority and hold as they are. */
 	int (*start_now)(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err);

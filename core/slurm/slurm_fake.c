@@ -33,6 +33,10 @@ struct fake {
 	} nodes[MAX_NODES];
 	int n_jobs, n_rules, n_pids, n_nodes;
 	int epilog_timeout;
+	struct {
+		const char *op; /* NULL: none */
+		void (*change)(struct smg_job *j);
+	} first;
 	enum smg_preempt_mode preempt_mode;
 	char could_start[64];
 	int idle_cpus, time_slice;
@@ -65,6 +69,10 @@ static int enter(struct fake *f, const char *op, uint32_t id, struct smg_job **j
 	if (!job)
 		return 0;
 	*job = find(f, id);
+	if (*job && f->first.op && !strcmp(f->first.op, op)) {
+		f->first.op = NULL;
+		f->first.change(*job);
+	}
 	return *job ? 0 : smg_fail(err, SMG_ENOENT, "Slurm knows no job %u", id);
 }
 
@@ -174,18 +182,30 @@ static int fake_requeue(void *ctx, uint32_t id, struct smg_err *err)
 		return leave(f, rc);
 	if (!j->requeue_ok)
 		return leave(f, smg_fail(err, SMG_EUNSUP, "job %u cannot be requeued", id));
-	if (j->state == SMG_JOB_PREEMPTED && j->completing) { /* also one that has been cancelled, until its epilog is over */
-		note(f, "requeue", id);
-		j->state = SMG_JOB_PENDING;
-		j->requeuing = true;
-		return leave(f, 0);
-	}
-	if ((j->state != SMG_JOB_RUNNING && j->state != SMG_JOB_SUSPENDED) || j->completing)
-		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is in no state for it", id));
 	note(f, "requeue", id);
+	if ((j->state != SMG_JOB_RUNNING && j->state != SMG_JOB_SUSPENDED) || j->completing)
+		return leave(f, 0);
 	j->held = j->state == SMG_JOB_SUSPENDED; /* a suspended job is held by its requeue */
 	j->state = SMG_JOB_PENDING;
 	j->completing = j->requeuing = true;
+	return leave(f, 0);
+}
+
+static int fake_reclaim(void *ctx, uint32_t id, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct smg_job *j;
+	int rc = enter(f, "reclaim", id, &j, err);
+
+	if (rc)
+		return leave(f, rc);
+	if (!j->requeue_ok)
+		return leave(f, smg_fail(err, SMG_EUNSUP, "job %u cannot be requeued", id));
+	if (j->state == SMG_JOB_PENDING)
+		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is pending", id));
+	note(f, "reclaim", id);
+	j->requeuing = j->completing; /* also what has been cancelled, or is over */
+	j->state = SMG_JOB_PENDING;
 	return leave(f, 0);
 }
 
@@ -433,6 +453,7 @@ static const struct smg_slurm_ops fake_ops = {
 	.end_script = fake_end_script,
 	.unhold = fake_unhold,
 	.requeue = fake_requeue,
+	.reclaim = fake_reclaim,
 	.start_now = fake_start_now,
 	.could_start = fake_could_start,
 	.unallocated = fake_unallocated,
@@ -527,6 +548,16 @@ void smg_slurm_fake_change(struct smg_slurm *s, uint32_t job, void (*change)(str
 	j = find(f, job);
 	if (j)
 		change(j);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_first(struct smg_slurm *s, const char *op, void (*change)(struct smg_job *j))
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->first.op = op;
+	f->first.change = change;
 	pthread_mutex_unlock(&f->lock);
 }
 

@@ -17,6 +17,8 @@ void smg_slurm_fake_free(struct smg_slurm *s);
 void smg_slurm_fake_put(struct smg_slurm *s, const struct smg_job *job);
 /* Changes it as one step, beside whoever else does. */
 void smg_slurm_fake_change(struct smg_slurm *s, uint32_t job, void (*change)(struct smg_job *j));
+/* ... when the next op, as of smg_slurm_fake_fail, begins: the caller has just looked at the job as it was. op is the caller's. */
+void smg_slurm_fake_first(struct smg_slurm *s, const char *op, void (*change)(struct smg_job *j));
 /* The process belongs to the job from now on. */
 void smg_slurm_fake_pid(struct smg_slurm *s, pid_t pid, uint32_t job);
 /* The end of COMPLETING: the epilog is over. A requeued job is then PENDING, begins two minutes later and has lost its host. */
@@ -44,8 +46,8 @@ void smg_slurm_fake_says(struct smg_slurm *s, const struct smg_site *site);
 
 /*
  * The next `times` calls of op ("job", "jobs_of", "site", "job_of_pid", "preempt_mode", "end_script", "unhold", "requeue",
- * "start_now", "could_start", "unallocated", "comment", "node_down", "epilog_timeout", "slurm_user", "node", "node_drain",
- * "node_resume", "jobs_on") for the job (0: any) fail with the code and "fake failure".
+ * "reclaim", "start_now", "could_start", "unallocated", "comment", "node_down", "epilog_timeout", "slurm_user", "node",
+ * "node_drain", "node_resume", "jobs_on") for the job (0: any) fail with the code and "fake failure".
  */
 void smg_slurm_fake_fail(struct smg_slurm *s, const char *op, uint32_t job, int code, int times);
 /* "requeue 7", "start_now 7", ... one a line, in order, without the questions; the caller frees. */

@@ -527,6 +527,11 @@ static int d_requeue(void *ctx, uint32_t id, struct smg_err *err)
 	return THROUGH(SLURM, requeue, id, err);
 }
 
+static int d_reclaim(void *ctx, uint32_t id, struct smg_err *err)
+{
+	return THROUGH(SLURM, reclaim, id, err);
+}
+
 static int d_start_now(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err)
 {
 	return THROUGH(SLURM, start_now, id, start, err);
@@ -610,6 +615,7 @@ static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.end_script = d_end_script,
 	.unhold = d_unhold,
 	.requeue = d_requeue,
+	.reclaim = d_reclaim,
 	.start_now = d_start_now,
 	.could_start = d_could_start,
 	.unallocated = d_unallocated,

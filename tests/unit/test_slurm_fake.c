@@ -82,6 +82,28 @@ static void refusals(void **state)
 	assert_true(smg_slurm_fake_schedule(s, 7, "n2"));
 }
 
+/* Whoever cancels a job a moment before it is requeued has cancelled it. */
+static void what_is_over_stays_so(void **state)
+{
+	struct smg_slurm *s = *state;
+	struct smg_job j = running;
+	struct smg_err err;
+
+	j.state = SMG_JOB_CANCELLED;
+	j.completing = true;
+	smg_slurm_fake_put(s, &j);
+	assert_int_equal(s->ops->requeue(s->ctx, 7, &err), 0);
+	assert_int_equal(s->ops->job(s->ctx, 7, &j, &err), 0);
+	assert_int_equal(j.state, SMG_JOB_CANCELLED);
+	j.state = SMG_JOB_PREEMPTED;
+	smg_slurm_fake_put(s, &j);
+	assert_int_equal(s->ops->reclaim(s->ctx, 7, &err), 0);
+	assert_int_equal(s->ops->job(s->ctx, 7, &j, &err), 0);
+	assert_true(j.state == SMG_JOB_PENDING && j.requeuing);
+	assert_int_equal(s->ops->reclaim(s->ctx, 7, &err), -1);
+	assert_int_equal(err.code, SMG_EBUSY);
+}
+
 static void failures_at_named_points(void **state)
 {
 	struct smg_slurm *s = *state;
@@ -149,6 +171,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(requeue_and_start, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refusals, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_over_stays_so, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failures_at_named_points, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nodes_and_processes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nodes, set_up, tear_down),

@@ -345,10 +345,10 @@ static void what_is_taken_is_reclaimed(void **state)
 	SOON(all_run(n1, "a b"));
 	smg_slurm_fake_change(&w->slurm, JOB, mark_taken);
 	term(n1, JOB);
-	SOON(slurm_acts(w, "requeue 7") == 1);
+	SOON(slurm_acts(w, "reclaim 7") == 1);
 	SOON(LOOK(c, moved));
 	end_run(n1, JOB);
-	assert_int_equal(slurm_acts(w, "requeue 7"), 1); /* once, whoever comes first */
+	assert_int_equal(slurm_acts(w, "reclaim 7"), 1); /* once, whoever comes first */
 	start_again(n2);
 	run(n2, "a b>a");
 	SOON(all_run(n2, "a b"));
@@ -363,7 +363,7 @@ static void the_epilog_reclaims(void **state)
 	SOON(all_run(n1, "a"));
 	smg_slurm_fake_change(&w->slurm, JOB, mark_taken);
 	end_run(n1, JOB);
-	assert_int_equal(slurm_acts(w, "requeue 7"), 1);
+	assert_int_equal(slurm_acts(w, "reclaim 7"), 1);
 	start_again(n2);
 	run(n2, "a");
 	SOON(all_run(n2, "a"));
@@ -376,7 +376,7 @@ static void what_is_not_given_back_is_kept(void **state)
 	(void)state;
 	begin("a");
 	SOON(all_run(n1, "a"));
-	smg_slurm_fake_fail(&w->slurm, "requeue", JOB, SMG_EUNSUP, 9);
+	smg_slurm_fake_fail(&w->slurm, "reclaim", JOB, SMG_EUNSUP, 9);
 	smg_slurm_fake_change(&w->slurm, JOB, mark_taken);
 	term(n1, JOB);
 	end_run(n1, JOB);
@@ -385,6 +385,22 @@ static void what_is_not_given_back_is_kept(void **state)
 	dir = state_dir(n1);
 	images = smg_xasprintf("%s/w/" ID "/a/images", dir);
 	assert_int_equal(access(images, F_OK), 0);
+}
+
+/* Under CANCEL a job is requeued within its grace; whoever cancels it a moment before has cancelled it. */
+static void cancelled_before_it_is_requeued(void **state)
+{
+	(void)state;
+	smg_slurm_fake_site(&w->slurm, 60, SMG_PREEMPT_CANCEL);
+	begin("a");
+	SOON(all_run(n1, "a"));
+	smg_slurm_fake_first(&w->slurm, "requeue", mark_cancelled);
+	preempt(n1, JOB);
+	SOON(look_job(w, JOB).state == SMG_JOB_CANCELLED);
+	end_run(n1, JOB);
+	SOON(state_is(n1, "stopped"));
+	assert_int_equal(look_job(w, JOB).state, SMG_JOB_CANCELLED);
+	assert_int_equal(slurm_acts(w, "reclaim") + slurm_acts(w, "start_now"), 0);
 }
 
 static void dependants_are_told(void **state)
@@ -445,6 +461,7 @@ int main(void)
 		T(what_is_taken_is_reclaimed),
 		T(the_epilog_reclaims),
 		T(what_is_not_given_back_is_kept),
+		T(cancelled_before_it_is_requeued),
 		T(dependants_are_told),
 		T(nobody_is_told_of_a_bad_end),
 		T(slurmctld_is_waited_for),

@@ -23,6 +23,8 @@ PARTITIONS=(low0 low2 low cancel0 cancel2 cancel20)
 job='' # of the row
 
 begin() { # [SBATCH-ARG...]
+	# A row before this one that failed has left its job behind, which writes to the same files.
+	box_exec ctl sh -c "squeue -h -o '%A %Z' | awk '\$2 == \"$WF\" { print \$1 }' | xargs -r scancel"
 	work_files
 	[[ -n ${SCRIPT-} ]] && in_wf tee job.sh <<<"$SCRIPT" >/dev/null
 	counters "$TICKS" one two
@@ -303,6 +305,7 @@ trigger_slurmd_restarts() {
 	preempted_ends_right
 }
 
+# An epilog that ends while no slurmctld is there, just as the next one asks for it again, is lost likewise.
 trigger_slurmctld_restarts() {
 	begin
 	preempt_it 12
@@ -311,7 +314,7 @@ trigger_slurmctld_restarts() {
 	sleep 3
 	box_exec ctl box-start slurmctld
 	retry 30 box_exec ctl scontrol ping >/dev/null
-	comes_back 1
+	comes_back 1 120
 	preempted_ends_right
 }
 # The preemption has begun.
