@@ -562,9 +562,10 @@ void mark_wait_next_second(struct smg_engine *e, uint32_t job);
 /* The job is one of ours whether or not --migrate said so: the epilog hook is to call. */
 int mark_make(struct smg_engine *e, uint32_t job, bool *was_there, struct smg_err *err);
 void mark_drop(struct smg_engine *e, uint32_t job); /* its epilog has run, or ran while no daemon was here */
-/* How often the job has come to this node. mark_drop_unless: it is known to have left since, whether an epilog told so or not (a
- * slurmd that dies in its epilog runs no second one), unless it has come once more. */
+/* How often the job has come to this node: mark_make has been called. */
 unsigned mark_comings(struct smg_engine *e, uint32_t job);
+/* Slurm says that the job has left, though no epilog may have told so: a slurmd that dies before its epilog never runs it. Nothing
+ * is done where the job has come once more since mark_comings was `comings`. */
 void mark_drop_unless(struct smg_engine *e, uint32_t job, unsigned comings);
 
 /* ---- jobs.c ---- */

@@ -249,7 +249,7 @@ int mark_make(struct smg_engine *e, uint32_t job, bool *was_there, struct smg_er
 	char path[512];
 
 	mark_path(e, job, path, sizeof(path));
-	count_coming(e, job);
+	count_coming(e, job); /* before the file is there: from here on mark_drop_unless leaves it alone */
 	*was_there = access(path, F_OK) == 0;
 	return *was_there || (smg_mkdirs(e->env.jobs_dir, 0755, err) == 0 && smg_write_file(path, "", 0, 0644, err) == 0) ? 0 : -1;
 }

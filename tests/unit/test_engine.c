@@ -398,6 +398,26 @@ static void no_grace(void **state)
 	assert_nothing_left(n1);
 }
 
+/* A slurmd that dies before the job's epilog never runs it, and asks no daemon; slurmctld gives the node up all the same. */
+static void no_epilog_is_run(void **state)
+{
+	SMG_AUTOFREE char *marker = NULL;
+
+	(void)state;
+	begin("a");
+	SOON(all_run(n1, "a"));
+	marker = smg_xasprintf("%s/%d", n1->daemon->jobs_dir, JOB);
+	assert_int_equal(access(marker, F_OK), 0);
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	smg_slurm_fake_epilog_done(&w->slurm, JOB);
+	SOON(access(marker, F_OK) < 0);
+	start_again(n1); /* a new coming: that one stays */
+	run(n1, "a");
+	SOON(all_run(n1, "a"));
+	assert_int_equal(access(marker, F_OK), 0);
+}
+
 static void three_in_a_row(void **state)
 {
 	struct client *c = begin(DIAMOND);
@@ -1465,6 +1485,7 @@ int main(int argc, char **argv)
 		T(migrates),
 		T(slurm_requeues),
 		T(no_grace),
+		T(no_epilog_is_run),
 		T(three_in_a_row),
 		T(same_node),
 		T(finished_stay_finished),

@@ -24,7 +24,7 @@ job='' # of the row
 
 begin() { # [SBATCH-ARG...]
 	# A row before this one that failed has left its job behind, which writes to the same files.
-	box_exec ctl sh -c "squeue -h -o '%A %Z' | awk '\$2 == \"$WF\" { print \$1 }' | xargs -r scancel"
+	box_exec ctl sh -c 'squeue -h -o "%A %Z" | grep -x -- "[0-9]* $1" | cut -d " " -f 1 | xargs -r scancel' sh "$WF"
 	work_files
 	[[ -n ${SCRIPT-} ]] && in_wf tee job.sh <<<"$SCRIPT" >/dev/null
 	counters "$TICKS" one two

@@ -38,7 +38,7 @@ work() {
 
 # What is known of the first job that has none.
 without_a_service() {
-	local id
+	local id node
 	for id in $(box_exec ctl squeue -h -t all -o %A); do
 		[[ $(count "services WHERE workflow LIKE '$id.%'") == 0 ]] || continue
 		box_exec ctl scontrol show job "$id"
