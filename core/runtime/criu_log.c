@@ -105,6 +105,23 @@ static int with_words(size_t i, const char *line, struct smg_err *err)
 	return smg_fail(err, causes[i].code, "%s (CRIU: %.300s)", causes[i].words, strip(line));
 }
 
+/* What runc says when CRIU did not get as far as a log: it writes into the images' folder, too. Its errors are in lower case. */
+static int reason_of_runc(const char *said, struct smg_err *err)
+{
+	int first = (int)strcspn(said, "\n");
+
+	for (const char *at = said; *at; at += strcspn(at, "\n"), at += *at == '\n') {
+		SMG_AUTOFREE char *line = smg_xasprintf("%.*s", (int)strcspn(at, "\n"), at);
+
+		for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
+			if (causes[i].code == SMG_ENOSPC && strcasestr(line, causes[i].text))
+				return smg_fail(err, SMG_ENOSPC, "%s (%.300s)", causes[i].words, line);
+	}
+	if (!first)
+		return smg_fail(err, SMG_ESYS, "CRIU left no reason in its log");
+	return smg_fail(err, SMG_ESYS, "%.*s", first < 600 ? first : 600, said);
+}
+
 static int reason_of(char *const *lines, size_t n, const char *fallback, struct smg_err *err)
 {
 	/* The first line that is known: what comes later are mostly consequences of what came first. */
@@ -114,13 +131,22 @@ static int reason_of(char *const *lines, size_t n, const char *fallback, struct 
 				return with_words(i, lines[k], err);
 	if (n > 0)
 		return smg_fail(err, SMG_ESYS, "CRIU: %.300s", strip(lines[0]));
-	return smg_fail(err, SMG_ESYS, "%.600s", fallback && *fallback ? fallback : "CRIU left no reason in its log");
+	return reason_of_runc(fallback ? fallback : "", err);
+}
+
+/* What tar and ip, which CRIU runs, have to say is in its log, too, with nothing in front; of them CRIU itself says the status
+ * only. */
+static bool is_full_disk_of_child(const char *line)
+{
+	return line[0] != '(' && (strstr(line, "No space left on device") || strstr(line, "Disk quota exceeded"));
 }
 
 static bool is_error(const char *line)
 {
 	const char *p = strstr(line, "Error (");
 
+	if (is_full_disk_of_child(line))
+		return true;
 	/* At the start of a line but for the time stamp and a process id: a program's name may hold anything. */
 	if (!p || p - line >= 40)
 		return false;

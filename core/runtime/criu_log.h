@@ -7,7 +7,7 @@
 /*
  * The reason from a log's text: words of ours where the cause is a known one, and CRIU's line in brackets. Sets err and
  * returns -1: SMG_EUNSUP where trying again cannot help, SMG_ENOSPC, else SMG_ESYS. A log without an error line gives
- * fallback (may be NULL), cleaned up.
+ * fallback's first line (what runc said; may be NULL), or the one that says why where that is known.
  */
 int smg_criu_reason(const char *log, const char *fallback, struct smg_err *err);
 /* The same from a file, of which only the first error lines are kept in memory, however long it is. */

@@ -180,7 +180,6 @@ static int checkpoint(struct smg_real *rt, const struct smg_container *c, const 
 		return -1;
 	if (status == 0)
 		return 0;
-	said[strcspn(said, "\n")] = '\0';
 	return smg_criu_reason_file(log, said, err);
 }
 

@@ -196,12 +196,12 @@ static int start_failed(const struct shim *s, int said, struct smg_err *err)
 	fcntl(said, F_SETFL, O_NONBLOCK);
 	n = read(said, text, sizeof(text) - 1);
 	text[n > 0 ? n : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
 	if (s->plan.restore) {
 		SMG_AUTOFREE char *log = in_bundle(s, "work/restore.log");
 
 		return smg_criu_reason_file(log, text, err);
 	}
+	text[strcspn(text, "\n")] = '\0';
 	return smg_fail(err, SMG_ESYS, "runc: %s", *text ? text : "it failed without a word");
 }
 

@@ -340,6 +340,11 @@ static void test_reasons_in_words(void **state)
 	expect_reason(NOISE "(00.019975) Error (criu/fsnotify.c:284): fsnotify: \tCan't dump that handle\n", SMG_EUNSUP, "inotify");
 	expect_reason(NOISE "(00.122631) Error (criu/page-xfer.c:263): page-xfer: Unable to spice data: No space left on device\n",
 		SMG_ENOSPC, "no space left for its images");
+	/* As GNU tar says it, and what CRIU makes of that. */
+	expect_reason("tar: -: Wrote only 2048 of 10240 bytes: No space left on device\n"
+		      "tar: Error is not recoverable: exiting now\n"
+		      "(00.1) Error (criu/util.c:641): exited, status=2\n",
+		SMG_ENOSPC, "no space left for its images (CRIU: tar: ");
 	expect_reason("(00.1) Error (criu/mount.c:88): mnt: Can't lookup mount=31 for fd=1 path=/home/u/out\n", SMG_EUNSUP,
 		"outside its container");
 	expect_reason("(00.1) Error (criu/sk-inet.c:137): inet: Unsupported proto 262 for socket 16182e\n"
@@ -374,6 +379,12 @@ static void test_reason_unknown_or_missing(void **state)
 	assert_string_equal(err.msg, "CRIU left no reason in its log");
 	smg_criu_reason_file("/nonexistent/dump.log", "runc said so", &err);
 	assert_string_equal(err.msg, "runc said so");
+	smg_criu_reason_file("/nonexistent/dump.log",
+		"time=\"x\" level=error msg=\"container paused\"\n"
+		"time=\"y\" level=error msg=\"write /i/descriptors.json: no space left on device\"\n",
+		&err);
+	assert_int_equal(err.code, SMG_ENOSPC);
+	assert_non_null(strstr(err.msg, "no space left for its images (time=\"y\""));
 }
 
 /* ---- credentials in images ---- */
