@@ -26,6 +26,7 @@ init_src   := $(wildcard core/init/*.c)
 daemon_src := $(wildcard core/daemon/*.c)
 cli_src    := $(wildcard core/cli/*.c)
 shim_src   := $(wildcard core/shim/*.c)
+postdump_src := $(wildcard core/postdump/*.c)
 plugin_src := $(wildcard spank_plugin/*.c)
 sentinel_src := $(wildcard spank_plugin/sentinel/*.c) spank_plugin/daemon_client.c
 unit_src   := $(wildcard tests/unit/test_*.c)
@@ -38,7 +39,8 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 lib      := $(BUILD)/libsmigrate.a
-programs := $(BUILD)/smigrate $(BUILD)/smigrated $(BUILD)/smigrate-shim $(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init
+programs := $(BUILD)/smigrate $(BUILD)/smigrated $(BUILD)/smigrate-shim $(BUILD)/smigrate-post-dump $(BUILD)/smigrate-sentinel \
+	$(BUILD)/smigrate-init
 plugin   := $(BUILD)/spank_smigrate.so
 units    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(unit_src))
 benches  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(bench_src))
@@ -63,6 +65,9 @@ $(BUILD)/smigrate: $(call obj,$(cli_src)) $(lib)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/smigrate-shim: $(call obj,$(shim_src)) $(lib)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/smigrate-post-dump: $(call obj,$(postdump_src)) $(lib)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/smigrate-sentinel: $(call obj,$(sentinel_src))
@@ -143,7 +148,8 @@ install: all ## into DESTDIR
 		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	install -m 755 $(BUILD)/smigrate $(DESTDIR)$(BINDIR)
 	install -m 755 $(BUILD)/smigrated $(DESTDIR)$(SBINDIR)
-	install -m 755 $(BUILD)/smigrate-shim $(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init $(DESTDIR)$(LIBEXECDIR)
+	install -m 755 $(BUILD)/smigrate-shim $(BUILD)/smigrate-post-dump $(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init \
+		$(DESTDIR)$(LIBEXECDIR)
 	ln -sf $(BINDIR)/smigrate $(DESTDIR)$(LIBEXECDIR)/smigrate-script
 	install -m 644 $(plugin) $(DESTDIR)$(PLUGINDIR)
 	[ -e $(DESTDIR)$(SYSCONFDIR)/smigrate/smigrate.conf ] || install -m 644 etc/smigrate.conf $(DESTDIR)$(SYSCONFDIR)/smigrate

@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/criu_log.h"
+#include "runtime/image_check.h"
 #include "runtime/refuse.h"
 #include "runtime/remaps.h"
 #include "runtime/tmpfs.h"
@@ -139,25 +140,31 @@ static int make_images_dir(const char *dir, struct smg_err *err)
 }
 
 #define PAGE_LINES "page-server\nps-socket "
+#define SCRIPT_LINE "action-script "
+
+static void cut_from(char *text, const char *what)
+{
+	char *at = strstr(text, what);
+
+	if (at)
+		*at = '\0';
+}
 
 /*
  * runc can tell CRIU only of an address where a page server listens, and whatever listens can be reached by others. But the
  * configuration file that the container's annotation names is read by CRIU at every dump, and takes a descriptor, which CRIU
- * inherits through runc. pages -1: the memory goes into the images.
+ * inherits through runc. pages -1: the memory goes into the images, and they are looked at before the processes are ended.
  */
-static int set_page_socket(const struct smg_container *c, int pages, struct smg_err *err)
+static int configure(const struct smg_real *rt, const struct smg_container *c, int pages, struct smg_err *err)
 {
 	SMG_AUTOFREE char *path = smg_xasprintf("%s/criu.conf", c->bundle), *text = NULL, *all = NULL;
-	char *old;
+	SMG_AUTOFREE char *script = smg_real_program(rt, "smigrate-post-dump");
 
 	if (smg_read_file(path, 1 << 20, &text, NULL, err) < 0)
 		return -1;
-	old = strstr(text, PAGE_LINES);
-	if (!old && pages < 0)
-		return 0;
-	if (old)
-		*old = '\0';
-	all = pages < 0 ? smg_xstrdup(text) : smg_xasprintf("%s" PAGE_LINES "%d\n", text, pages);
+	cut_from(text, PAGE_LINES); /* the dump's before */
+	cut_from(text, SCRIPT_LINE);
+	all = pages < 0 ? smg_xasprintf("%s" SCRIPT_LINE "%s\n", text, script) : smg_xasprintf("%s" PAGE_LINES "%d\n", text, pages);
 	return smg_write_file(path, all, strlen(all), 0600, err);
 }
 
@@ -176,7 +183,7 @@ static int checkpoint(struct smg_real *rt, const struct smg_container *c, const 
 	unlink(log);
 	if (pages >= 0 && keep < 0)
 		return smg_fail_errno(err, "cannot pass a descriptor to CRIU");
-	if (set_page_socket(c, keep, err) < 0 || smg_run(&r, &status, &said, err) < 0)
+	if (configure(rt, c, keep, err) < 0 || smg_run(&r, &status, &said, err) < 0)
 		return -1;
 	if (status == 0)
 		return 0;
@@ -235,8 +242,10 @@ static int finish(struct smg_real *rt, struct smg_container *c, const char *imag
 	int rc;
 
 	let_go(rt, c);
-	/* Whatever the disk says, the processes are gone: this is no "failed, and runs on", so only a broken disk fails here. */
+	/* Before CRIU ended the processes all of this held (core/postdump); a CRIU that takes no script from us has not asked. */
 	rc = smg_sync_tree(images_dir, err);
+	if (rc == 0)
+		rc = smg_images_check(images_dir, err);
 	*bytes = smg_tree_bytes(images_dir);
 	return rc;
 }
@@ -278,6 +287,8 @@ int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int p
 	if (!c)
 		return -1;
 	rc = dump_to(rt, c, images_dir, pages, err);
+	if (rc == 0 && smg_images_check(images_dir, err) < 0)
+		rc = failed(rt, c, images_dir, err);
 	smg_containers_put(&rt->table, c);
 	return rc;
 }

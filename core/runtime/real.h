@@ -17,6 +17,8 @@ struct smg_real {
 };
 
 char *smg_real_bundle(const struct smg_real *rt, const char *id);
+/* The path of a program of ours that lies beside the shim. The caller frees. */
+char *smg_real_program(const struct smg_real *rt, const char *name);
 /* runc --root ... ARGS; an exit status other than 0 is an error. */
 int smg_real_runc(const struct smg_real *rt, const char *const *args, int timeout_ms, struct smg_err *err);
 int smg_real_set_frozen(struct smg_real *rt, const struct smg_container *c, bool freeze, struct smg_err *err);

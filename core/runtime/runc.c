@@ -81,16 +81,21 @@ static void add_names(const struct smg_real *rt, const struct smg_launch *l, jso
 		add_file(l, config, "/etc/resolv.conf", "/etc/resolv.conf");
 }
 
+char *smg_real_program(const struct smg_real *rt, const char *name)
+{
+	const char *slash = strrchr(rt->shim_path, '/');
+
+	return smg_xasprintf("%.*s/%s", (int)(slash - rt->shim_path), rt->shim_path, name);
+}
+
 /* What the container is to find at SMG_SCRIPT_DIR, in the folder that moves with it. */
 static int write_script(const struct smg_real *rt, const struct smg_launch *l, struct smg_err *err)
 {
-	SMG_AUTOFREE char *dir = smg_xasprintf("%s/upper/run", l->dir), *init = smg_xstrdup(rt->shim_path), *path = NULL;
+	SMG_AUTOFREE char *dir = smg_xasprintf("%s/upper/run", l->dir), *init = smg_real_program(rt, "smigrate-init");
 
 	if (!l->script)
 		return smg_fail(err, SMG_EAGAIN, "its `smigrate run` has not said what the script is");
-	*strrchr(init, '/') = '\0'; /* where the shim is */
-	path = smg_xasprintf("%s/smigrate-init", init);
-	return smg_script_write(l->script, dir, path, err);
+	return smg_script_write(l->script, dir, init, err);
 }
 
 static int write_bundle(

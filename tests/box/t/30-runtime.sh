@@ -11,8 +11,8 @@ BIN=/shared/rt-bin
 test_00_build_the_driver() {
 	box_exec n1 sh -ec "rm -rf /tmp/rt-src $BIN; mkdir -p /tmp/rt-src $BIN"
 	tar -C "$ROOT" -cf - Makefile core tests/box | box_exec n1 tar -C /tmp/rt-src -xf -
-	box_exec n1 sh -ec "cd /tmp/rt-src; make -s -j2 BUILD=b b/smigrate-shim b/tests/box/drive_runtime b/tests/box/drive_hold
-		cp b/smigrate-shim b/tests/box/drive_runtime b/tests/box/drive_hold $BIN; chmod -R a+rX $BIN; rm -rf /tmp/rt-src"
+	box_exec n1 sh -ec "cd /tmp/rt-src; make -s -j2 BUILD=b b/smigrate-shim b/smigrate-post-dump b/tests/box/drive_runtime b/tests/box/drive_hold
+		cp b/smigrate-shim b/smigrate-post-dump b/tests/box/drive_runtime b/tests/box/drive_hold $BIN; chmod -R a+rX $BIN; rm -rf /tmp/rt-src"
 	box_exec n1 "$BIN/drive_runtime" "$RUN" "$BIN/smigrate-shim" check
 }
 
@@ -209,6 +209,58 @@ test_no_space_says_so_and_runs_on() {
 	counts_on h
 	drive dump h "$W/h/images"
 	drive cleanup h
+}
+
+# CRIU does not notice when the process that it forks for the namespaces finds no room: it must not end the container then.
+test_an_image_that_is_cut_off_is_noticed_before_the_end() {
+	fresh h
+	launch h -- /rt/drive_hold count
+	expect_output h 'h | 3$'
+	box_exec n1 sh -ec "mv $BIN/smigrate-post-dump $BIN/real
+		cat >$BIN/smigrate-post-dump <<-'SH'
+			#!/bin/sh
+			[ \"\$CRTOOLS_SCRIPT_ACTION\" != post-dump ] || : >\"\$(ls \$CRTOOLS_IMAGE_DIR/utsns-*.img)\"
+			exec $BIN/real
+		SH
+		chmod +x $BIN/smigrate-post-dump"
+	OUTPUT=$(drive dump h "$W/h/images" || true)
+	box_exec n1 mv "$BIN/real" "$BIN/smigrate-post-dump"
+	assert_contains "$OUTPUT" 'error ENOSPC no space left for its images'
+	assert_contains "$OUTPUT" 'utsns-'
+	box_exec n1 test ! -e "$W/h/images" || fail "a failed dump left images"
+	counts_on h
+	drive dump h "$W/h/images"
+	restore h
+	counts_on h
+	drive kill h 9
+	drive cleanup h
+	assert_exact_count h
+}
+
+# Another dump fills the disk, fails and frees it again, at any moment of this one.
+test_room_that_comes_and_goes() {
+	local i saved=0
+	fresh h
+	launch h -- /rt/drive_hold count
+	expect_output h 'h | 3$'
+	box_exec n1 sh -c 'mkdir -p /tmp/small; mount -t tmpfs -o size=4m none /tmp/small
+		while [ -d /tmp/small ]; do head -c 4m /dev/zero >/tmp/small/other; rm -f /tmp/small/other; done >/dev/null 2>&1 & echo $! >/tmp/filler'
+	for ((i = 0; i < ${ROOM_TRIES:-8}; i++)); do
+		OUTPUT=$(drive dump h /tmp/small/images || true)
+		if [[ $OUTPUT == *error* ]]; then
+			assert_contains "$OUTPUT" ENOSPC
+		else
+			saved=$((saved + 1))
+			box_exec n1 sh -ec "rm -rf $W/h/images; cp -a /tmp/small/images $W/h/images"
+			restore h
+		fi
+		counts_on h
+	done
+	echo "saved $saved times of $i"
+	box_exec n1 sh -c 'kill $(cat /tmp/filler); sleep 0.3; umount -l /tmp/small; rm -rf /tmp/small'
+	drive kill h 9
+	drive cleanup h
+	assert_exact_count h
 }
 
 test_frozen_ancestor_is_refused() {

@@ -1,0 +1,18 @@
+/*
+ * Whether CRIU's images are whole. CRIU writes the small ones through a buffer and flushes it when it closes them. It notices that
+ * there was no room for that, but not in the process that it forks for the namespaces (criu/namespaces.c, dump_namespaces; the flag
+ * of criu/bfd.c is that process's own): where another dump has filled the disk for that moment only, a dump "succeeds" whose images
+ * cannot be restored. Seen with CRIU 4.2: "Unexpected EOF".
+ */
+#ifndef SMG_RUNTIME_IMAGE_CHECK_H
+#define SMG_RUNTIME_IMAGE_CHECK_H
+
+#include "base/err.h"
+
+/*
+ * Looks at what that process wrote into dir: utsns, timens, ipcns and netns images; what else is in dir is CRIU's to check. Reads a
+ * few hundred bytes. SMG_ENOSPC: one is cut off, and its name is in err; SMG_ESYS: cannot be read.
+ */
+int smg_images_check(const char *dir, struct smg_err *err);
+
+#endif
