@@ -106,8 +106,8 @@ SH
 test_00_build() {
 	box_exec n1 sh -ec "rm -rf /tmp/sc-src $TOP $W; mkdir -p /tmp/sc-src $TOP/bin $W"
 	tar -C "$ROOT" -cf - Makefile core tests/box | box_exec n1 tar -C /tmp/sc-src -xf -
-	box_exec n1 sh -ec "cd /tmp/sc-src; make -s -j2 BUILD=b b/smigrate-shim b/tests/box/drive_runtime b/tests/box/selfcheck/selfcheck
-		cp b/smigrate-shim b/tests/box/drive_runtime b/tests/box/selfcheck/selfcheck $TOP/bin; rm -rf /tmp/sc-src"
+	box_exec n1 sh -ec "cd /tmp/sc-src; make -s -j2 BUILD=b b/smigrate-shim b/smigrate-post-dump b/tests/box/drive_runtime b/tests/box/selfcheck/selfcheck
+		cp b/smigrate-shim b/smigrate-post-dump b/tests/box/drive_runtime b/tests/box/selfcheck/selfcheck $TOP/bin; rm -rf /tmp/sc-src"
 	box exec n1 -- bash -es "$TOP" <<-'SH'
 		image=$1/image
 		mkdir -p "$image"/{proc,sys,dev,tmp,etc,w/image/tree}
