@@ -163,9 +163,9 @@ nothing_left() { # JOB
 }
 left_on() { # NODE JOB; OTHERS_COUNT=1: so do other jobs
 	box exec "$1" -- bash -s "$2" "${OTHERS_COUNT-}" <<-'SH'
-		for f in /run/smigrate/*/*"$1".wf* /run/smigrate/jobs/"$1" /var/lib/smigrate/w/"$1".*; do [[ ! -e $f ]] || echo "$f"; done
-		grep -E "smigrate/[^ ]*/?$1\.wf" /proc/mounts
-		pgrep -a -f "smigrate-shim.* ?$1\.wf"
+		for f in /run/smigrate/*/"$1".wf* /run/smigrate/jobs/"$1" /var/lib/smigrate/w/"$1".*; do [[ ! -e $f ]] || echo "$f"; done
+		grep -E "smigrate/([^ ]*/)?$1\.wf" /proc/mounts
+		pgrep -a -f "smigrate-shim.*[ /]$1\.wf"
 		[[ -n ${2-} ]] || pgrep -a -f counter.py
 		find /sys/fs/cgroup -type d \( -path "*/smigrate/$1.wf.*" -o -path "*/job_$1/smigrate*" -o -path "*/smigrate/job_$1*" \
 			-o -path "*_slurmstepd.scope/s?????????????/smigrate*" \) # a SLUID does not name the job: of any
