@@ -11,7 +11,8 @@
 
 /*
  * Looks at what that process wrote into dir: utsns, timens, ipcns and netns images; what else is in dir is CRIU's to check. Reads a
- * few hundred bytes. SMG_ENOSPC: one is cut off, and its name is in err; SMG_ESYS: cannot be read.
+ * few hundred bytes. SMG_ENOSPC: one is cut off, and its name is in err; SMG_ENOENT: no such folder; SMG_ESYS and others: cannot be
+ * read.
  */
 int smg_images_check(const char *dir, struct smg_err *err);
 
