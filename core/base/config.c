@@ -47,6 +47,8 @@ static const struct key {
 	I("DumpParallel", dump_parallel, 0, 1024),
 	I("RestoreParallel", restore_parallel, 0, 1024),
 	I("KeepFailed", keep_failed_s, 0, 365 * 86400),
+	I("KeepDone", keep_done_s, 0, 20 * 365 * 86400),
+	O(SIZE, "SpoolMax", spool_max),
 	O(SIZE, "LandMax", land_max),
 	I("LandWait", land_wait_s, 1, 3600),
 	I("LandKeep", land_keep_s, 1, 365 * 86400),
@@ -58,6 +60,7 @@ static const struct key {
 	W("Compress", compress, "yes", "no"),
 	O(SUBNET, "Subnet", subnet),
 	I("PollInterval", poll_interval_s, 0, 3600),
+	W("Durable", durable_disk, "disk", "memory"),
 	W("OnSuspend", suspend_migrates, "migrate", "freeze"),
 	I("SuspendStart", suspend_start_s, 0, 3600),
 	I("UserMoves", user_moves, 0, 3600),
@@ -77,6 +80,7 @@ static void set_defaults(struct smg_config *c)
 	strcpy(c->state_dir, "/var/lib/smigrate");
 	c->hold_max_s = 30;
 	c->keep_failed_s = 7 * 86400;
+	c->keep_done_s = 90 * 86400;
 	c->land_max = -1;
 	c->image_cache_max = 20LL << 30;
 	c->land_wait_s = 10;

@@ -28,9 +28,11 @@ struct smg_config {
 	int dump_parallel;    /* DumpParallel: services dumped at one time; 0: as many as there are cores */
 	int restore_parallel; /* RestoreParallel: likewise */
 	int keep_failed_s;    /* KeepFailed: seconds that the images of a failed workflow are kept; 604800 */
-	int64_t land_max;     /* LandMax: bytes of memory that may hold what is streamed here for jobs to come; -1: half of all */
-	int land_wait_s;      /* LandWait: seconds that a job has to start on the node where its memory is; 10 */
-	int land_keep_s;      /* LandKeep: seconds after which memory that waits for its job is dropped or goes to disk; 600 */
+	int keep_done_s;   /* KeepDone: seconds that the rows of a workflow that is over are kept; 7776000 (90 days); 0: for ever */
+	int64_t spool_max; /* SpoolMax: bytes on disk that all that is kept may take, the first to end goes first; 0: no limit */
+	int64_t land_max;  /* LandMax: bytes of memory that may hold what is streamed here for jobs to come; -1: half of all */
+	int land_wait_s;   /* LandWait: seconds that a job has to start on the node where its memory is; 10 */
+	int land_keep_s;   /* LandKeep: seconds after which memory that waits for its job is dropped or goes to disk; 600 */
 	int64_t image_cache_max; /* ImageCacheMax: bytes of unpacked OCI images kept below StateDir; 20G */
 	int64_t max_rate;	 /* MaxRate: bytes a second that this node sends at most; 0: no limit */
 	bool encrypt;		 /* Encrypt: TLS 1.3 on data connections to this node */
@@ -40,10 +42,11 @@ struct smg_config {
 	uint32_t subnet;	 /* Subnet: of the addresses that services have on their workflow's network; 10.211.0.0/16 */
 	int subnet_bits;	 /* ... of which so many are the network's */
 	int poll_interval_s;	 /* PollInterval: the state host asks slurmctld about protected jobs so often; 5; 0: never */
-	bool suspend_migrates;	 /* OnSuspend=migrate: a suspended job is moved to where it can run; default freeze */
-	int suspend_start_s;	 /* SuspendStart: ... if slurmctld says that it would start there within so many seconds; 2 */
-	int user_moves;		 /* UserMoves: moves of one job that its owner may ask for in an hour; 6; root is not counted */
-	bool debug;		 /* LogLevel=debug */
+	bool durable_disk;     /* Durable=disk: what is received for another node's job is on the disk before it is acknowledged */
+	bool suspend_migrates; /* OnSuspend=migrate: a suspended job is moved to where it can run; default freeze */
+	int suspend_start_s;   /* SuspendStart: ... if slurmctld says that it would start there within so many seconds; 2 */
+	int user_moves;	       /* UserMoves: moves of one job that its owner may ask for in an hour; 6; root is not counted */
+	bool debug;	       /* LogLevel=debug */
 };
 
 /* Reads path; a missing file gives the defaults, an unknown key or a bad value is SMG_EINVAL with file and line. */

@@ -17,6 +17,7 @@ static const char *const names[] = {
 	[SMG_EPROTO] = "EPROTO",
 	[SMG_ETIME] = "ETIME",
 	[SMG_EUNSUP] = "EUNSUP",
+	[SMG_EDAMAGED] = "EDAMAGED",
 	[SMG_ESYS] = "ESYS",
 };
 

@@ -5,16 +5,17 @@
 /* What kind of failure it was; callers decide by this, people read msg. */
 enum smg_code {
 	SMG_OK = 0,
-	SMG_EINVAL, /* the input is wrong; trying again changes nothing */
-	SMG_ENOENT, /* no such job, workflow, service, file */
-	SMG_EPERM,  /* the caller may not do this */
-	SMG_EBUSY,  /* it is already being done, or in the wrong state for it */
-	SMG_EAGAIN, /* a peer or a daemon is away; trying later may help */
-	SMG_ENOSPC, /* disk or memory is full */
-	SMG_EPROTO, /* the other side speaks nonsense, or a checksum is wrong */
-	SMG_ETIME,  /* a time limit of ours ran out */
-	SMG_EUNSUP, /* this machine or this release cannot do it */
-	SMG_ESYS,   /* any other failure of the system */
+	SMG_EINVAL,   /* the input is wrong; trying again changes nothing */
+	SMG_ENOENT,   /* no such job, workflow, service, file */
+	SMG_EPERM,    /* the caller may not do this */
+	SMG_EBUSY,    /* it is already being done, or in the wrong state for it */
+	SMG_EAGAIN,   /* a peer or a daemon is away; trying later may help */
+	SMG_ENOSPC,   /* disk or memory is full */
+	SMG_EPROTO,   /* the other side speaks nonsense, or a checksum is wrong */
+	SMG_ETIME,    /* a time limit of ours ran out */
+	SMG_EUNSUP,   /* this machine or this release cannot do it */
+	SMG_EDAMAGED, /* a file of ours is not what it was when it was written */
+	SMG_ESYS,     /* any other failure of the system */
 };
 
 struct smg_err {

@@ -341,34 +341,48 @@ int smg_spawn_detached(const char *const *argv, const int *fds, int nfds, int lo
 	return 0;
 }
 
-int64_t smg_proc_start(pid_t pid)
+/* What follows the name in /proc/PID/stat, from the state on, into `text`, which the caller frees; NULL: it is gone. The name may
+ * hold anything, ')' too. */
+static const char *read_stat(pid_t pid, char **text)
 {
 	char path[64];
-	SMG_AUTOFREE char *text = NULL;
 	const char *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (smg_read_file(path, 4096, text, NULL, NULL) < 0)
+		return NULL;
+	p = strrchr(*text, ')');
+	return p ? p + 1 : NULL;
+}
+
+int64_t smg_proc_start(pid_t pid)
+{
+	SMG_AUTOFREE char *text = NULL;
+	const char *p = read_stat(pid, &text);
 	char state = 0;
 	long long start = -1;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (smg_read_file(path, 4096, &text, NULL, NULL) < 0)
-		return -1;
-	p = strrchr(text, ')'); /* the name may hold anything, ')' too */
-	if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &state,
-			  &start) != 2)
+	if (!p ||
+		sscanf(p, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &state, &start) != 2)
 		return -1;
 	return state == 'Z' || state == 'X' ? -1 : (int64_t)start;
 }
 
 pid_t smg_proc_parent(pid_t pid)
 {
-	SMG_AUTOFREE char *path = smg_xasprintf("/proc/%d/stat", (int)pid), *text = NULL;
-	const char *p;
+	SMG_AUTOFREE char *text = NULL;
+	const char *p = read_stat(pid, &text);
 	int parent;
 
-	if (smg_read_file(path, 4096, &text, NULL, NULL) < 0)
-		return 0;
-	p = strrchr(text, ')');
-	return p && sscanf(p + 1, " %*c %d", &parent) == 1 ? parent : 0;
+	return p && sscanf(p, " %*c %d", &parent) == 1 ? parent : 0;
+}
+
+bool smg_proc_stopped(pid_t pid)
+{
+	SMG_AUTOFREE char *text = NULL;
+	const char *p = read_stat(pid, &text);
+
+	return p && (p[1] == 'T' || p[1] == 't');
 }
 
 uid_t smg_proc_uid(pid_t pid)

@@ -61,6 +61,8 @@ int smg_spawn_detached(const char *const *argv, const int *fds, int nfds, int lo
 int64_t smg_proc_start(pid_t pid);
 /* The parent of a process. 0: it has none, or is gone. */
 pid_t smg_proc_parent(pid_t pid);
+/* It stands still by a signal (SIGSTOP) or a tracer. */
+bool smg_proc_stopped(pid_t pid);
 /* Its real uid; (uid_t)-1: it is gone. The owner of /proc/PID tells less: that is root for whatever has made itself undumpable. */
 uid_t smg_proc_uid(pid_t pid);
 static inline bool smg_proc_alive(pid_t pid, int64_t start)
