@@ -169,9 +169,16 @@ static const char v3[] =
 
 /* Asked every PollInterval, of a file that holds all workflows that ever were: answered from the index alone. */
 static const char v4[] = "CREATE INDEX workflows_alive ON workflows (state, job, uid, node, restarts);";
+
+/* A node's own. claims: which node has taken over what of a workflow was saved here. past: rows of moves of workflows that have left, and
+ * what was said here of them, as in the outbox. Both outlive the workflow's own rows. */
+static const char v5[] =
+	"CREATE TABLE past (seq INTEGER PRIMARY KEY, workflow TEXT NOT NULL, time_us INTEGER NOT NULL, item TEXT NOT NULL);"
+	"CREATE TABLE claims ("
+	"  workflow TEXT PRIMARY KEY NOT NULL, node TEXT NOT NULL, run INTEGER NOT NULL, time_us INTEGER NOT NULL) WITHOUT ROWID;";
 /* clang-format on */
 
-const char *const smg_schema_steps[] = {v1, v2, v3, v4};
+const char *const smg_schema_steps[] = {v1, v2, v3, v4, v5};
 const int smg_schema_version = sizeof(smg_schema_steps) / sizeof(smg_schema_steps[0]);
 
 int smg_sql_fail(sqlite3 *db, int rc, const char *what, struct smg_err *err)
@@ -186,16 +193,9 @@ int smg_sql_fail(sqlite3 *db, int rc, const char *what, struct smg_err *err)
 	case SQLITE_FULL:
 		return smg_fail(err, SMG_ENOSPC, "%s: %s: no space left: free some, or point StateDir elsewhere", path, what);
 	case SQLITE_NOTADB:
-		return smg_fail(err, SMG_EINVAL,
-			"%s is not an SQLite database; it is left as it is: stop the daemon, move the file aside with its -wal and "
-			"-shm, and a new one is made",
-			path);
+		return smg_fail(err, SMG_EDAMAGED, "%s is not an SQLite database", path);
 	case SQLITE_CORRUPT:
-		return smg_fail(err, SMG_ESYS,
-			"%s: %s: the database is damaged; it is left as it is: stop the daemon, move the file aside with its -wal "
-			"and "
-			"-shm (`sqlite3 FILE .recover` may read them), and a new one is made",
-			path, what);
+		return smg_fail(err, SMG_EDAMAGED, "%s: %s: the database is damaged", path, what);
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 		return smg_fail(

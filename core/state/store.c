@@ -1,6 +1,7 @@
 /* The store: opening, transactions, puts, the outbox, applying rows that came from elsewhere. */
 #include "state/store_internal.h"
 
+#include "base/fault.h"
 #include "base/net.h"
 #include "base/util.h"
 #include "state/schema.h"
@@ -28,6 +29,14 @@ static const char *const fixed_sql[S_N] = {
 	[S_EVENT_SEQ] = "SELECT COALESCE(MAX(seq), 0) FROM events WHERE node = ?1",
 	[S_FORGET] = "DELETE FROM workflows WHERE id = ?1",
 	[S_FORGET_EVENTS] = "DELETE FROM events WHERE workflow = ?1",
+	[S_PAST_ADD] = "INSERT INTO past (workflow, time_us, item) VALUES (?1, ?2, ?3)",
+	[S_PAST_GET] = "SELECT seq, item FROM past WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+	[S_PAST_SWEEP] = "DELETE FROM past WHERE time_us < ?1",
+	[S_CLAIM] = "INSERT INTO claims (workflow, node, run, time_us) VALUES (?1, ?2, ?3, ?4)"
+		    " ON CONFLICT DO UPDATE SET node = excluded.node, run = excluded.run, time_us = excluded.time_us"
+		    " WHERE excluded.run >= claims.run",
+	[S_CLAIMED] = "SELECT node, run FROM claims WHERE workflow = ?1",
+	[S_CLAIMS_SWEEP] = "DELETE FROM claims WHERE time_us < ?1 AND workflow NOT IN (SELECT id FROM workflows)",
 };
 
 /* ---- opening ---- */
@@ -214,22 +223,35 @@ static void init_lock(pthread_mutex_t *lock)
 	pthread_mutexattr_destroy(&a);
 }
 
+static int open_file(struct smg_store *st, struct smg_err *err)
+{
+	/* NOMUTEX: our own lock does what SQLite's would, over whole transactions. */
+	int rc = sqlite3_open_v2(st->path, &st->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+
+	if (rc != SQLITE_OK)
+		return smg_sql_fail(st->db, rc, "opening", err);
+	return set_up(st->db, err) || prepare(st, err) ? -1 : 0;
+}
+
+static void close_file(struct smg_store *st)
+{
+	for (int i = 0; i < S_N; i++)
+		sqlite3_finalize(st->stmts[i]);
+	sqlite3_close(st->db);
+}
+
 int smg_store_open(const char *path, bool with_outbox, struct smg_store **out, struct smg_err *err)
 {
 	struct smg_store *st;
-	int rc;
 
 	if (check_fs(path, err) || make_file(path, err))
 		return -1;
 	st = smg_xcalloc(1, sizeof(*st));
+	st->path = smg_xstrdup(path);
 	st->pid = getpid();
 	st->with_outbox = with_outbox;
 	init_lock(&st->lock);
-	/* NOMUTEX: our own lock does what SQLite's would, over whole transactions. */
-	rc = sqlite3_open_v2(path, &st->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-	if (rc != SQLITE_OK)
-		smg_sql_fail(st->db, rc, "opening", err);
-	if (rc != SQLITE_OK || set_up(st->db, err) || prepare(st, err)) {
+	if (open_file(st, err)) {
 		smg_store_close(st);
 		return -1;
 	}
@@ -242,12 +264,73 @@ void smg_store_close(struct smg_store *st)
 	/* In a child nothing may be touched: closing would drop the parent's locks and could delete its WAL. */
 	if (!st || st->pid != getpid())
 		return;
-	for (int i = 0; i < S_N; i++)
-		sqlite3_finalize(st->stmts[i]);
-	sqlite3_close(st->db);
+	close_file(st);
 	pthread_mutex_destroy(&st->lock);
 	free(st->item.s);
+	free(st->path);
 	free(st);
+}
+
+int smg_store_set_aside(const char *path, char **to, struct smg_err *err)
+{
+	static const char *const ends[] = {"-wal", "-shm", ""};
+	SMG_AUTOFREE char *name = NULL;
+	time_t now = time(NULL);
+	struct tm tm;
+	char when[32];
+
+	gmtime_r(&now, &tm);
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
+	name = smg_xasprintf("%s.damaged-%s", path, when);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		SMG_AUTOFREE char *from = smg_xasprintf("%s%s", path, ends[i]), *aside = smg_xasprintf("%s%s", name, ends[i]);
+
+		if (rename(from, aside) < 0 && (errno != ENOENT || !*ends[i]))
+			return smg_fail_errno(err, "cannot set %s aside", from);
+	}
+	*to = smg_steal(name);
+	return 0;
+}
+
+/* SQLite keeps the file open, and says whether its name still means it. */
+static bool has_moved(struct smg_store *st)
+{
+	int moved = 0;
+
+	return sqlite3_file_control(st->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved;
+}
+
+static int reopen(struct smg_store *st, struct smg_err *err)
+{
+	struct smg_store old = *st;
+
+	if (check_fs(st->path, err) || make_file(st->path, err))
+		return -1;
+	memset(st->stmts, 0, sizeof(st->stmts));
+	st->db = NULL;
+	if (open_file(st, err) == 0) {
+		close_file(&old);
+		return 0;
+	}
+	close_file(st);
+	st->db = old.db;
+	memcpy(st->stmts, old.stmts, sizeof(st->stmts));
+	return -1;
+}
+
+int smg_store_reopen(struct smg_store *st, bool *lost, struct smg_err *err)
+{
+	int rc = 0;
+
+	*lost = false;
+	if (store_enter(st, err))
+		return -1;
+	if (!st->depth && has_moved(st)) {
+		rc = reopen(st, err);
+		*lost = rc == 0;
+	}
+	store_leave(st);
+	return rc;
 }
 
 /* ---- transactions ---- */
@@ -266,8 +349,7 @@ void store_leave(struct smg_store *st)
 	pthread_mutex_unlock(&st->lock);
 }
 
-/* Steps a statement that returns no row, and makes it ready for its next use. */
-static int run(struct smg_store *st, sqlite3_stmt *s, const char *what, struct smg_err *err)
+int store_run(struct smg_store *st, sqlite3_stmt *s, const char *what, struct smg_err *err)
 {
 	int rc = sqlite3_step(s);
 
@@ -282,7 +364,7 @@ int smg_store_begin(struct smg_store *st, struct smg_err *err)
 {
 	if (store_enter(st, err))
 		return -1;
-	if (!st->depth && run(st, st->stmts[S_BEGIN], "beginning", err)) {
+	if (!st->depth && store_run(st, st->stmts[S_BEGIN], "beginning", err)) {
 		store_leave(st);
 		return -1;
 	}
@@ -300,10 +382,14 @@ static int finish(struct smg_store *st, bool commit, struct smg_err *err)
 		rc = smg_fail(err, SMG_EBUSY, "a step inside was given up, so the whole is undone");
 	else if (commit && sqlite3_get_autocommit(st->db)) /* SQLite itself undid it: full disk, I/O error */
 		return smg_fail(err, SMG_ESYS, "an earlier failure has undone the whole step");
+	else if (commit && smg_fault(st->with_outbox ? "journal.commit.before" : "state.commit.before", SMG_ENOSPC, err) < 0)
+		rc = -1;
 	else if (commit)
-		rc = run(st, st->stmts[S_COMMIT], "committing", err);
+		rc = store_run(st, st->stmts[S_COMMIT], "committing", err);
+	if (commit && !rc)
+		smg_fault(st->with_outbox ? "journal.commit.after" : "state.commit.after", 0, NULL);
 	if ((rc || !commit) && !sqlite3_get_autocommit(st->db))
-		run(st, st->stmts[S_ROLLBACK], "rolling back", NULL);
+		store_run(st, st->stmts[S_ROLLBACK], "rolling back", NULL);
 	return rc;
 }
 
@@ -331,7 +417,7 @@ static int queue(struct smg_store *st, const struct store_desc *d, const void *r
 {
 	store_item_text(&st->item, d, row);
 	sqlite3_bind_text(st->stmts[S_OUTBOX_ADD], 1, st->item.s, (int)st->item.len, SQLITE_STATIC);
-	return run(st, st->stmts[S_OUTBOX_ADD], "queueing for the state host", err);
+	return store_run(st, st->stmts[S_OUTBOX_ADD], "queueing for the state host", err);
 }
 
 static int write_row(struct smg_store *st, enum store_table t, const void *row, bool *changed, struct smg_err *err)
@@ -344,7 +430,7 @@ static int write_row(struct smg_store *st, enum store_table t, const void *row, 
 		sqlite3_clear_bindings(s);
 		return smg_sql_fail(st->db, sqlite3_errcode(st->db), store_tables[t].name, err);
 	}
-	if (run(st, s, store_tables[t].name, err))
+	if (store_run(st, s, store_tables[t].name, err))
 		return -1;
 	*changed = sqlite3_changes(st->db) > 0;
 	return 0;
@@ -525,7 +611,7 @@ int smg_store_outbox_ack(struct smg_store *st, int64_t upto, struct smg_err *err
 	if (store_enter(st, err))
 		return -1;
 	sqlite3_bind_int64(st->stmts[S_OUTBOX_ACK], 1, upto);
-	rc = run(st, st->stmts[S_OUTBOX_ACK], "acknowledging", err);
+	rc = store_run(st, st->stmts[S_OUTBOX_ACK], "acknowledging", err);
 	store_leave(st);
 	return rc;
 }
@@ -539,7 +625,7 @@ int smg_store_forget(struct smg_store *st, const char *workflow, struct smg_err 
 		return -1;
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]) && !rc; i++) {
 		store_bind_text(st->stmts[order[i]], 1, workflow);
-		rc = run(st, st->stmts[order[i]], "forgetting", err);
+		rc = store_run(st, st->stmts[order[i]], "forgetting", err);
 	}
 	if (smg_store_end(st, !rc, rc ? NULL : err))
 		rc = -1;

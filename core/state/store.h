@@ -115,6 +115,20 @@ struct smg_event_row {
 int smg_store_open(const char *path, bool with_outbox, struct smg_store **out, struct smg_err *err);
 void smg_store_close(struct smg_store *st); /* NULL-tolerant */
 
+/* A file that is damaged (SMG_EDAMAGED from _open), with what belongs to it, gets another name: *to, which the caller frees. What
+ * can still be read of it `sqlite3 FILE .recover` reads. */
+int smg_store_set_aside(const char *path, char **to, struct smg_err *err);
+/* Whether the file under its name is still the one that is open: what is written to a file that somebody has removed is lost. If
+ * not, it is made anew and opened, empty or as it is there, and *lost is true. Errors as smg_store_open; the handle then stays as
+ * it was. */
+int smg_store_reopen(struct smg_store *st, bool *lost, struct smg_err *err);
+/*
+ * A copy of the file `from` at path, which must not exist yet: one file, 0600, of one moment, checked (PRAGMA integrity_check);
+ * others may read and write `from` meanwhile. It is written as PATH.part first: what is at path is whole. SMG_EINVAL: path exists;
+ * SMG_ENOSPC; SMG_ESYS, also where `from` is damaged.
+ */
+int smg_store_backup(const char *from, const char *path, struct smg_err *err);
+
 /*
  * Several puts as one durable step. Calls nest by counting. begin locks the handle for this thread until end. An inner end
  * with commit false dooms the whole: the outermost end then undoes it, and is SMG_EBUSY if it wanted to commit. A put that
@@ -147,6 +161,15 @@ int smg_store_outbox_ack(struct smg_store *st, int64_t upto, struct smg_err *err
  * an order in which they can be applied. SMG_ENOENT. */
 int smg_store_export(struct smg_store *st, const char *workflow, json_t **items, struct smg_err *err);
 
+/*
+ * All that the state host had, or would have had, from this node, bit by bit, as items for _apply. Workflows by their ids, those
+ * behind `after` ("": from the first), as many as make up a megabyte, at least one; *next is the last one's id, to go on after, or
+ * "" where there was none (size n).
+ */
+int smg_store_page(struct smg_store *st, const char *after, json_t **items, char *next, size_t n, struct smg_err *err);
+/* Events of that node behind number `after`, at most 2000, by their numbers. */
+int smg_store_page_events(struct smg_store *st, const char *node, int64_t after, json_t **items, struct smg_err *err);
+
 /* Rows of one table as JSON objects; where is "", or the SQL behind WHERE (ORDER BY and LIMIT may follow) with ?1..?3 for the
  * given text arguments (NULL: unused). A number may be given as text (column = ?1). For the code of this project only; never
  * with a user's text in `where`. */
@@ -168,6 +191,27 @@ int smg_store_history(struct smg_store *st, int64_t uid, int64_t job, int limit,
 /* The jobs whose workflows should be at work on a node, by number: [{"job", "uid", "node", "state", "restarts"}]. Of a job with
  * several workflows one row, of its latest run. */
 int smg_store_protected(struct smg_store *st, json_t **rows, struct smg_err *err);
+
+/*
+ * Who has taken over what of a workflow was saved on this node, and for which run of its job (Slurm's restart count). A node's own:
+ * it is told to nobody, and forgetting the workflow leaves it, so that whoever looks for it here is sent on. A claim of an older
+ * run than the one on record is success and changes nothing.
+ */
+int smg_store_claim(struct smg_store *st, const char *workflow, const char *node, int64_t run, struct smg_err *err);
+/* node (size n) is "" and *run -1 where nobody has. */
+int smg_store_claimed(struct smg_store *st, const char *workflow, char *node, size_t n, int64_t *run, struct smg_err *err);
+/* Forgets those that are older, but for workflows that are still known here. */
+int smg_store_sweep_claims(struct smg_store *st, int64_t before_us, struct smg_err *err);
+
+/*
+ * A workflow has left this node: its rows are forgotten (as by _forget), but those of its moves, and what was said here of it, are
+ * kept as items for _apply until they are swept: nobody else has them but the state host.
+ */
+int smg_store_retire(struct smg_store *st, const char *workflow, struct smg_err *err);
+/* Items behind number `after`, at most 2000, in an order in which they can be applied where the workflow is known; *last: the last
+ * one's number, or `after`. */
+int smg_store_page_past(struct smg_store *st, int64_t after, json_t **items, int64_t *last, struct smg_err *err);
+int smg_store_sweep_past(struct smg_store *st, int64_t before_us, struct smg_err *err);
 
 /* Drops a workflow and all of its rows here, and here only; for workflows that ended long ago. One not there is success. */
 int smg_store_forget(struct smg_store *st, const char *workflow, struct smg_err *err);

@@ -51,6 +51,12 @@ enum store_stmt {
 	S_EVENT_SEQ,
 	S_FORGET,
 	S_FORGET_EVENTS,
+	S_PAST_ADD,
+	S_PAST_GET,
+	S_PAST_SWEEP,
+	S_CLAIM,
+	S_CLAIMED,
+	S_CLAIMS_SWEEP,
 	S_SERVICES_OF,
 	S_OPEN_MIGRATION,
 	S_PHASES_OF,
@@ -67,7 +73,8 @@ struct smg_store {
 	sqlite3 *db;
 	sqlite3_stmt *stmts[S_N];
 	pthread_mutex_t lock; /* recursive: begin holds it until end */
-	pid_t pid;	      /* SQLite's locks and memory do not survive a fork */
+	char *path;
+	pid_t pid; /* SQLite's locks and memory do not survive a fork */
 	bool with_outbox;
 	int depth;		/* begins without their end */
 	bool doomed;		/* an inner step was given up: the outermost end cannot commit */
@@ -84,6 +91,10 @@ char *store_col_list(enum store_table t, const char *alias, bool bulky);
 /* Name of the file system if its magic number (statfs f_type) is that of a network one, else NULL. */
 const char *store_network_fs(unsigned long magic);
 
+/* Rows of a workflow's moves, and what was said of it, as items. The caller owns *items. */
+int store_export_past(struct smg_store *st, const char *workflow, json_t **items, struct smg_err *err);
+/* Steps a statement that returns no row, and makes it ready for its next use. */
+int store_run(struct smg_store *st, sqlite3_stmt *s, const char *what, struct smg_err *err);
 /* Text as parameter i; bytes that are not UTF-8 become '?', since JSON takes nothing else. text must stay until the step. */
 int store_bind_text(sqlite3_stmt *s, int i, const char *text);
 int store_bind_row(sqlite3_stmt *s, const struct store_desc *d, const void *row);

@@ -97,17 +97,31 @@ int smg_store_protected(struct smg_store *st, json_t **rows, struct smg_err *err
 
 /* ---- export ---- */
 
-static int export_table(
-	struct smg_store *st, enum store_table t, const char *where, const char *workflow, json_t *items, struct smg_err *err)
+static int export_table(struct smg_store *st, enum store_table t, const char *where, const char *a1, const char *a2, json_t *items,
+	struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *rows = NULL;
 	json_t *row;
 	size_t i;
 
-	if (collect_where(st, t, true, where, workflow, NULL, NULL, &rows, err))
+	if (collect_where(st, t, true, where, a1, a2, NULL, &rows, err))
 		return -1;
 	json_array_foreach(rows, i, row)
 		json_array_append_new(items, json_pack("{s:s, s:O}", "table", store_tables[t].name, "row", row));
+	return 0;
+}
+
+/* Under the lock. */
+int store_export_past(struct smg_store *st, const char *workflow, json_t **items, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *a = json_array();
+
+	if (export_table(st, T_MIGRATIONS, "workflow = ?1 ORDER BY LENGTH(id), id", workflow, NULL, a, err) ||
+		export_table(
+			st, T_PHASES, "migration IN (SELECT id FROM migrations WHERE workflow = ?1)", workflow, NULL, a, err) ||
+		export_table(st, T_EVENTS, "workflow = ?1 ORDER BY seq", workflow, NULL, a, err))
+		return -1;
+	*items = smg_steal(a);
 	return 0;
 }
 
@@ -131,12 +145,78 @@ int smg_store_export(struct smg_store *st, const char *workflow, json_t **items,
 	if (read_begin(st, &own, err))
 		return -1;
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && !rc; i++)
-		rc = export_table(st, parts[i].t, parts[i].where, workflow, a, err);
+		rc = export_table(st, parts[i].t, parts[i].where, workflow, NULL, a, err);
 	read_end(st, own);
 	if (!rc && !json_array_size(a))
 		rc = smg_fail(err, SMG_ENOENT, "no workflow '%s'", workflow);
 	if (!rc)
 		*items = smg_steal(a);
+	return rc;
+}
+
+/* ---- pages: all that a node has, bit by bit ---- */
+
+#define PAGE_BYTES (1 << 20)
+#define PAGE_EVENTS "2000"
+
+/* Roughly what the items take as text. */
+static size_t weight(const json_t *items)
+{
+	SMG_AUTOFREE char *text = json_dumps(items, JSON_COMPACT);
+
+	return text ? strlen(text) : 0;
+}
+
+static int append_workflow(struct smg_store *st, const char *id, json_t *all, size_t *bytes, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *items = NULL;
+
+	if (smg_store_export(st, id, &items, err) < 0)
+		return err->code == SMG_ENOENT ? 0 : -1; /* forgotten just now */
+	*bytes += weight(items);
+	return json_array_extend(all, items);
+}
+
+int smg_store_page(struct smg_store *st, const char *after, json_t **items, char *next, size_t n, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *all = json_array(), *ids = NULL;
+	size_t i, bytes = 0;
+	json_t *row;
+	int rc;
+
+	next[0] = '\0';
+	if (store_enter(st, err))
+		return -1;
+	rc = collect_sql(st, "SELECT id FROM workflows WHERE id > ?1 ORDER BY id LIMIT 500", after, NULL, NULL, &ids, err);
+	store_leave(st);
+	json_array_foreach(ids, i, row)
+	{
+		const char *id = json_string_value(json_object_get(row, "id"));
+
+		if (rc || bytes > PAGE_BYTES)
+			break;
+		rc = append_workflow(st, id, all, &bytes, err);
+		snprintf(next, n, "%s", id);
+	}
+	if (!rc)
+		*items = smg_steal(all);
+	return rc;
+}
+
+int smg_store_page_events(struct smg_store *st, const char *node, int64_t after, json_t **items, struct smg_err *err)
+{
+	SMG_AUTOJSON json_t *all = json_array();
+	char text[24];
+	int rc;
+
+	snprintf(text, sizeof(text), "%" PRId64, after);
+	if (store_enter(st, err))
+		return -1;
+	rc = export_table(
+		st, T_EVENTS, "node = ?1 AND seq > CAST(?2 AS INTEGER) ORDER BY seq LIMIT " PAGE_EVENTS, node, text, all, err);
+	store_leave(st);
+	if (!rc)
+		*items = smg_steal(all);
 	return rc;
 }
 

@@ -1012,9 +1012,8 @@ static void what_is_no_database_is_left_alone(void **state)
 
 	(void)state;
 	write_at(file_a, 0, "These are somebody's notes, long enough to be looked at as a header, and no database at all.\n");
-	FAILS(smg_store_open(file_a, false, &st, &err), SMG_EINVAL);
+	FAILS(smg_store_open(file_a, false, &st, &err), SMG_EDAMAGED);
 	assert_non_null(strstr(err.msg, "not an SQLite database"));
-	assert_non_null(strstr(err.msg, "aside"));
 	OK(smg_read_file(file_a, 4096, &text, NULL, &err));
 	assert_non_null(strstr(text, "somebody's notes"));
 	assert_null(st);
@@ -1032,8 +1031,30 @@ static void damage_is_told_at_open(void **state)
 	smg_store_close(st);
 	for (int page = 1; page < 12; page++)
 		write_at(file_a, page * 4096L, "garbage garbage garbage garbage");
-	FAILS(smg_store_open(file_a, false, &st, &err), SMG_ESYS);
+	FAILS(smg_store_open(file_a, false, &st, &err), SMG_EDAMAGED);
 	assert_non_null(strstr(err.msg, "damaged"));
+}
+
+static void what_is_damaged_is_set_aside(void **state)
+{
+	SMG_AUTOFREE char *aside = NULL, *wal = smg_xasprintf("%s-wal", file_a), *text = NULL, *wal_aside = NULL;
+	struct smg_store *st = NULL;
+
+	(void)state;
+	write_at(file_a, 0, "no database, but long enough to be looked at as the header of one; no database, but long enough\n");
+	FAILS(smg_store_open(file_a, false, &st, &err), SMG_EDAMAGED);
+	write_at(wal, 0, "its log\n");
+	OK(smg_store_set_aside(file_a, &aside, &err));
+	wal_aside = smg_xasprintf("%s-wal", aside);
+	OK(smg_read_file(aside, 4096, &text, NULL, &err));
+	assert_non_null(strstr(text, "no database"));
+	assert_int_equal(access(wal_aside, F_OK), 0);
+	assert_int_equal(access(wal, F_OK), -1);
+	st = open_at(file_a, false);
+	assert_int_equal(count(st, "workflows"), 0);
+	smg_store_close(st);
+	unlink(aside);
+	unlink(wal_aside);
 }
 
 static void newer_version_is_refused(void **state)
@@ -1120,6 +1141,7 @@ int main(void)
 		T(file_is_private_wal_and_full),
 		T(what_is_no_database_is_left_alone),
 		T(damage_is_told_at_open),
+		T(what_is_damaged_is_set_aside),
 		T(newer_version_is_refused),
 		T(upgrade_is_all_or_nothing),
 		T(bad_places_are_refused),
