@@ -98,6 +98,11 @@ bool smg_cgroup_frozen(const char *dir)
 	return read_control(dir, "cgroup.events", "frozen") == 1;
 }
 
+bool smg_cgroup_freezing(const char *dir)
+{
+	return read_control(dir, "cgroup.freeze", "") == 1;
+}
+
 bool smg_cgroup_populated(const char *dir)
 {
 	return read_control(dir, "cgroup.events", "populated") == 1;
@@ -158,7 +163,7 @@ char *smg_cgroup_frozen_ancestor(const char *dir)
 	while ((slash = strrchr(up, '/')) != NULL && slash > up + strlen(MOUNT)) {
 		*slash = '\0';
 		/* cgroup.freeze too: it may be freezing just now, held up by one process. */
-		if (read_control(up, "cgroup.freeze", "") == 1 || smg_cgroup_frozen(up))
+		if (smg_cgroup_freezing(up) || smg_cgroup_frozen(up))
 			return smg_steal(up);
 	}
 	return NULL;

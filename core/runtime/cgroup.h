@@ -21,6 +21,8 @@ unsigned smg_cgroup_controllers(const char *dir);
 /* Freezes or thaws and waits until the kernel says so: SMG_ETIME after timeout_ms. */
 int smg_cgroup_freeze(const char *dir, bool freeze, int timeout_ms, struct smg_err *err);
 bool smg_cgroup_frozen(const char *dir);
+/* Whether it is itself frozen or being frozen, whatever those above it are. */
+bool smg_cgroup_freezing(const char *dir);
 /* The nearest ancestor of dir that is frozen or being frozen, below the mount's root; NULL if none. Caller frees. */
 char *smg_cgroup_frozen_ancestor(const char *dir);
 /* SIGKILL to every process in it and below, frozen or not. 0 also when it does not exist. */

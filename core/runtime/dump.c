@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define SHIM_END_MS 30000
+#define MOMENTS 50 /* at which a container is stopped and looked at, before it is given up */
+#define MOMENT_MS 10
 
 bool smg_real_dump_finished(const char *log)
 {
@@ -202,6 +204,40 @@ static int stop(const struct smg_real *rt, const struct smg_container *c, struct
 	return 0;
 }
 
+/* At a moment when what it has open can be opened again; it goes on for an instant where it is not. */
+static int stop_well(const struct smg_real *rt, const struct smg_container *c, struct smg_err *err)
+{
+	char name[256];
+
+	if (stop(rt, c, err) < 0)
+		return -1;
+	for (int n = 0; smg_holds_threads_file(c->cgroup_dir, name, sizeof(name)); n++) {
+		if (n == MOMENTS)
+			return smg_fail(err, SMG_EUNSUP,
+				"it keeps %s open, which belongs to one of its threads: CRIU cannot open that again", name);
+		if (smg_cgroup_freeze(c->cgroup_dir, false, 10000, err) < 0)
+			return -1;
+		smg_sleep_ms(MOMENT_MS);
+		if (stop(rt, c, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/*
+ * Between CRIU's last page and our word that the container ends or goes on, another node may have all of it: a shim that finds no
+ * daemon must not let it go on by itself (shim/watchdog.h).
+ */
+static int set_sealed(const struct smg_container *c, bool sealed, struct smg_err *err)
+{
+	SMG_AUTOFREE char *mark = smg_xasprintf("%s/sealed", c->bundle);
+
+	if (sealed)
+		return smg_write_file(mark, "", 0, 0600, err);
+	unlink(mark);
+	return 0;
+}
+
 /* The container runs on, as it did before. */
 static int failed(struct smg_real *rt, struct smg_container *c, const char *images_dir, struct smg_err *err)
 {
@@ -210,6 +246,7 @@ static int failed(struct smg_real *rt, struct smg_container *c, const char *imag
 
 	if (!gone) {
 		unlink(mark);
+		set_sealed(c, false, NULL);
 		if (*c->cgroup_dir)
 			smg_cgroup_freeze(c->cgroup_dir, false, 10000, NULL);
 		else
@@ -257,7 +294,7 @@ static int dump_to(struct smg_real *rt, struct smg_container *c, const char *ima
 	if (begin(rt, c, err) < 0)
 		return -1;
 	if (check_ancestors(c, err) < 0 || smg_refuse(c->cgroup_dir, err) < 0 || make_images_dir(images_dir, err) < 0 ||
-		smg_write_file(mark, "", 0, 0600, err) < 0 || stop(rt, c, err) < 0 ||
+		smg_write_file(mark, "", 0, 0600, err) < 0 || stop_well(rt, c, err) < 0 ||
 		smg_tmpfs_pack(&c->shim, c->bundle, images_dir, err) < 0 || checkpoint(rt, c, images_dir, pages, err) < 0)
 		return failed(rt, c, images_dir, err);
 	return 0;
@@ -303,6 +340,8 @@ int smg_real_dump_seal(void *ctx, const char *id, const char *images_dir, struct
 		return -1;
 	rc = smg_remaps_check_volumes(c->bundle, c->cgroup_dir, err);
 	if (rc == 0)
+		rc = set_sealed(c, true, err);
+	if (rc == 0)
 		rc = smg_tmpfs_note_links(&c->shim, c->bundle, images_dir, err);
 	smg_containers_put(&rt->table, c);
 	return rc;
@@ -324,6 +363,7 @@ int smg_real_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err)
 			let_go(rt, c);
 	} else {
 		unlink(mark);
+		set_sealed(c, false, NULL);
 		rc = smg_real_set_frozen(rt, c, false, err);
 		smg_containers_dump_ended(&rt->table, c, true);
 	}

@@ -16,4 +16,12 @@
  */
 int smg_images_check(const char *dir, struct smg_err *err);
 
+/*
+ * Whether all the memory is there that the pagemaps in dir speak of. CRIU 4.2 does not look: the process that it restores reads for
+ * ever at the end of a file that is too short, and writes a line to its log each time (criu/pie/restorer.c, preadv that returns 0).
+ * Reads the pagemaps, some bytes for each piece of memory. SMG_EPROTO: something is cut off or is no pagemap, and its name is in
+ * err; SMG_ENOENT, SMG_ESYS: it cannot be read.
+ */
+int smg_images_check_pages(const char *dir, struct smg_err *err);
+
 #endif

@@ -13,7 +13,8 @@ static json_t *owner_json(const struct smg_owner *o)
 
 	for (int i = 0; i < o->n_groups; i++)
 		json_array_append_new(groups, json_integer(o->groups[i]));
-	return json_pack("{s:I, s:I, s:o}", "uid", (json_int_t)o->uid, "gid", (json_int_t)o->gid, "groups", groups);
+	return json_pack("{s:I, s:I, s:o, s:i, s:I}", "uid", (json_int_t)o->uid, "gid", (json_int_t)o->gid, "groups", groups,
+		"client", (int)o->client, "client_start", (json_int_t)o->client_start);
 }
 
 /* Those that have a source on the node: v0, v1, ... in the order of the spec. */
@@ -66,15 +67,19 @@ json_t *smg_plan_make(const struct smg_launch *l, const char *bundle, const char
 
 static int read_owner(const json_t *j, struct smg_owner *o)
 {
-	json_int_t uid, gid;
+	json_int_t uid, gid, start = 0;
 	json_t *groups, *g;
+	int client = 0; /* a daemon of an older release says nothing of it */
 	size_t i;
 
-	if (json_unpack((json_t *)j, "{s:I, s:I, s:o}", "uid", &uid, "gid", &gid, "groups", &groups) < 0 ||
+	if (json_unpack((json_t *)j, "{s:I, s:I, s:o, s?i, s?I}", "uid", &uid, "gid", &gid, "groups", &groups, "client", &client,
+		    "client_start", &start) < 0 ||
 		json_array_size(groups) > sizeof(o->groups) / sizeof(o->groups[0]))
 		return -1;
 	o->uid = (uid_t)uid;
 	o->gid = (gid_t)gid;
+	o->client = client;
+	o->client_start = start;
 	o->n_groups = (int)json_array_size(groups);
 	json_array_foreach(groups, i, g) o->groups[i] = (gid_t)json_integer_value(g);
 	return 0;

@@ -26,6 +26,7 @@ int smg_real_set_frozen(struct smg_real *rt, const struct smg_container *c, bool
 int smg_real_kill_all(struct smg_real *rt, const struct smg_container *c, struct smg_err *err);
 int smg_real_cleanup(struct smg_real *rt, const char *id, struct smg_err *err);
 
+int smg_real_list(void *ctx, smg_remains_fn *fn, void *arg, struct smg_err *err);
 int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err);
 int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err);
 int smg_real_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err);

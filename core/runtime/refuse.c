@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #define EVENTFD "anon_inode:[eventfd]"
 
@@ -67,6 +70,55 @@ int smg_refuse_process(pid_t pid, struct smg_err *err)
 static int check(void *arg, pid_t pid)
 {
 	return smg_refuse_process(pid, arg);
+}
+
+/* "/proc/7/task/9/comm", or what stands for /proc where that is mounted in another namespace: of which thread, unless it is the one
+ * that is the process. */
+static bool names_thread(const char *name)
+{
+	const char *task = strstr(name, "/task/");
+	const char *pid = task;
+
+	if (!task)
+		return false;
+	while (pid > name && pid[-1] != '/')
+		pid--;
+	return strtol(pid, NULL, 10) > 0 && strtol(task + strlen("/task/"), NULL, 10) != strtol(pid, NULL, 10);
+}
+
+struct threads_file {
+	char *name;
+	size_t n;
+};
+
+static int find_threads_file(void *arg, pid_t pid)
+{
+	const struct threads_file *out = arg;
+	SMG_AUTOFREE char *dir = smg_xasprintf("/proc/%d/fd", (int)pid);
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	int found = 0;
+
+	while (d && !found && (e = readdir(d)) != NULL) {
+		SMG_AUTOFREE char *link = smg_xasprintf("%s/%s", dir, e->d_name);
+		struct statfs fs;
+		ssize_t n = readlink(link, out->name, out->n - 1);
+
+		if (n <= 0)
+			continue;
+		out->name[n] = '\0';
+		found = names_thread(out->name) && statfs(link, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+bool smg_holds_threads_file(const char *cgroup_dir, char *name, size_t n)
+{
+	struct threads_file out = {name, n};
+
+	return *cgroup_dir && smg_cgroup_each(cgroup_dir, find_threads_file, &out) != 0;
 }
 
 int smg_refuse(const char *cgroup_dir, struct smg_err *err)

@@ -1,11 +1,13 @@
 /* The real runtime: runc, CRIU and one shim a container. Starting, watching, signalling, cleaning; dump.c saves. */
 #include "runtime/real.h"
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/net.h"
 #include "base/process.h"
 #include "base/util.h"
 #include "runtime/cgroup.h"
+#include "runtime/image_check.h"
 #include "runtime/oci.h"
 #include "runtime/plan.h"
 #include "runtime/rlimits.h"
@@ -19,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -176,24 +179,36 @@ static int understand(const char *text, struct smg_shim *shim, struct smg_err *e
 	return 0;
 }
 
+/* Held by the shim for as long as it lives, from before it is one: whoever gets it knows that there is none. The descriptor, or -1.
+ */
+static int lock_bundle(const char *bundle, struct smg_err *err)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/lock", bundle);
+	SMG_AUTOCLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return smg_fail_errno(err, "%s", path);
+	return smg_steal_fd(&fd);
+}
+
 static int spawn_shim(const struct smg_real *rt, const struct smg_launch *l, const char *bundle, int sync, struct smg_shim *shim,
 	struct smg_err *err)
 {
 	SMG_AUTOFREE char *log = smg_xasprintf("%s/shim.log", bundle);
+	SMG_AUTOCLOSE int lock = lock_bundle(bundle, err);
 	SMG_AUTOCLOSE int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	SMG_AUTOCLOSE int ns = open_client_ns(l->owner, err);
 	const char *argv[] = {rt->shim_path, bundle, NULL};
 
-	if (ns < 0)
+	if (ns < 0 || lock < 0)
 		return -1;
 	if (log_fd < 0)
 		return smg_fail_errno(err, "%s", log);
-	if (smg_spawn_detached(
-		    argv, (int[]){sync, l->out_fd, l->err_fd, ns, l->log_fd}, l->log_fd > 0 ? 5 : 4, log_fd, &shim->pid, err) < 0)
+	if (smg_spawn_detached(argv, (int[]){sync, l->out_fd, l->err_fd, ns, lock, l->log_fd}, l->log_fd > 0 ? 6 : 5, log_fd,
+		    &shim->pid, err) < 0)
 		return -1;
 	shim->start = smg_proc_start(shim->pid);
-	/* For a cleanup by a daemon that knows nothing else. */
-	return write_json(bundle, "shim", json_pack("{s:i, s:I}", "pid", shim->pid, "start", (json_int_t)shim->start), err);
+	return smg_fault("shim.spawned", SMG_ESYS, err);
 }
 
 static int start_shim(
@@ -212,6 +227,13 @@ static int start_shim(
 	return text ? understand(text, shim, err) : -1;
 }
 
+static int check_images(const struct smg_launch *l, struct smg_err *err)
+{
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", l->dir);
+
+	return smg_images_check_pages(images, err);
+}
+
 static int launch_from(struct smg_real *rt, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
 {
 	SMG_AUTOFREE char *bundle = smg_real_bundle(rt, l->id);
@@ -225,6 +247,8 @@ static int launch_from(struct smg_real *rt, const struct smg_launch *l, struct s
 		return smg_fail(err, SMG_EBUSY, "%s runs already", l->id);
 	}
 	if (!l->restore && smg_rlimits_check(&l->service->limits, l->owner->client, err) < 0)
+		return -1;
+	if (l->restore && check_images(l, err) < 0)
 		return -1;
 	if (smg_cgroup_v2() && smg_cgroup_dir(l->cgroup, cgroup_dir, sizeof(cgroup_dir), err) < 0)
 		return -1;
@@ -292,16 +316,43 @@ static int shim_lost(const char *id, const char *bundle, const char *cgroup_dir,
 	return smg_fail(err, SMG_ENOENT, "%s has ended%s%s", id, *reason ? ": " : "", reason);
 }
 
-/* Launched by a daemon that died before it could write down what it launched: the shim goes on, and its end is waited for. */
-static int find_shim(const char *bundle, struct smg_shim *shim, struct smg_err *err)
+static bool read_shim(const char *bundle, struct smg_shim *shim)
 {
-	SMG_AUTOFREE char *who = smg_xasprintf("%s/shim", bundle), *up = smg_xasprintf("%s/up", bundle);
-	SMG_AUTOJSON json_t *j = json_load_file(who, 0, NULL), *k = NULL;
+	SMG_AUTOFREE char *who = smg_xasprintf("%s/shim", bundle);
+	SMG_AUTOJSON json_t *j = json_load_file(who, 0, NULL);
 	json_int_t start;
 
 	if (!j || json_unpack(j, "{s:i, s:I}", "pid", &shim->pid, "start", &start) < 0)
-		return smg_fail(err, SMG_ENOENT, "%s: nothing was started", bundle);
+		return false;
 	shim->start = start;
+	return true;
+}
+
+static bool has_shim(const char *bundle)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/lock", bundle);
+	SMG_AUTOCLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
+/* Once it has said who it is; false: there never was one. */
+static bool meet_shim(const char *bundle, struct smg_shim *shim)
+{
+	for (int ms = 0; ms < START_TIMEOUT_MS && has_shim(bundle) && !read_shim(bundle, shim); ms += 10)
+		smg_sleep_ms(10);
+	return read_shim(bundle, shim);
+}
+
+/* Launched by a daemon that died before it could write down what it launched, maybe before the shim had said who it is: the shim
+ * goes on, and its end is waited for. */
+static int find_shim(const char *bundle, struct smg_shim *shim, struct smg_err *err)
+{
+	SMG_AUTOFREE char *up = smg_xasprintf("%s/up", bundle);
+	SMG_AUTOJSON json_t *k = NULL;
+
+	if (!meet_shim(bundle, shim))
+		return smg_fail(err, SMG_ENOENT, "%s: nothing was started", bundle);
 	for (int ms = 0; ms < RESTORE_TIMEOUT_MS && access(up, F_OK) < 0 && smg_proc_alive(shim->pid, shim->start); ms += 20)
 		smg_sleep_ms(20);
 	k = json_load_file(up, 0, NULL);
@@ -314,10 +365,14 @@ static int adopt(void *ctx, const char *id, struct smg_shim *shim, int *status, 
 {
 	struct smg_real *rt = ctx;
 	SMG_AUTOFREE char *bundle = smg_real_bundle(rt, id);
-	SMG_AUTOFREE char *mark = smg_xasprintf("%s/dumping", bundle);
+	SMG_AUTOFREE char *mark = smg_xasprintf("%s/dumping", bundle), *sealed = smg_xasprintf("%s/sealed", bundle);
 	SMG_AUTOFREE char *cgroup_dir = NULL;
 	struct smg_plan plan = {0};
 
+	if (access(bundle, F_OK) < 0) {
+		*status = SMG_STATUS_NO_TRACE;
+		return smg_fail(err, SMG_ENOENT, "%s: nothing is left of it", id);
+	}
 	*status = SMG_STATUS_UNKNOWN;
 	if (shim->pid <= 0 && find_shim(bundle, shim, err) < 0)
 		return -1;
@@ -329,8 +384,10 @@ static int adopt(void *ctx, const char *id, struct smg_shim *shim, int *status, 
 	/* A checkpoint goes on when the daemon dies in the middle of it: its end decides what there is to adopt. */
 	if (access(mark, F_OK) == 0) {
 		smg_real_wait_checkpoint(id);
-		if (smg_proc_alive(shim->pid, shim->start) && smg_real_init_alive(shim))
+		if (smg_proc_alive(shim->pid, shim->start) && smg_real_init_alive(shim)) {
 			unlink(mark);
+			unlink(sealed);
+		}
 		for (int i = 0; i < 300 && access(mark, F_OK) == 0 && smg_proc_alive(shim->pid, shim->start); i++)
 			smg_sleep_ms(20);
 	}
@@ -470,19 +527,30 @@ static int kill_container(void *ctx, const char *id, int signo, struct smg_err *
 	return rc;
 }
 
+/* One that is still at starting its container would go on with that behind our back: it goes first, with the runc and the CRIU that
+ * it has begun. */
+static void call_off_start(const char *bundle)
+{
+	SMG_AUTOFREE char *up = smg_xasprintf("%s/up", bundle);
+	struct smg_shim shim = {0};
+
+	if (!meet_shim(bundle, &shim) || access(up, F_OK) == 0 || !smg_proc_alive(shim.pid, shim.start))
+		return;
+	kill(-shim.pid, SIGKILL); /* the group is its own */
+	for (int i = 0; i < 300 && smg_proc_alive(shim.pid, shim.start); i++)
+		smg_sleep_ms(10);
+}
+
 /* The shim follows its container; one that waits for a reader of the job's output does not, and is not waited for long. */
 static void end_shim(const char *bundle)
 {
-	SMG_AUTOFREE char *path = smg_xasprintf("%s/shim", bundle);
-	SMG_AUTOJSON json_t *j = json_load_file(path, 0, NULL);
-	json_int_t start;
-	int pid;
+	struct smg_shim shim = {0};
 
-	if (!j || json_unpack(j, "{s:i, s:I}", "pid", &pid, "start", &start) < 0)
+	if (!meet_shim(bundle, &shim))
 		return;
-	for (int i = 0; smg_proc_alive(pid, start); i++) {
+	for (int i = 0; smg_proc_alive(shim.pid, shim.start); i++) {
 		if (i == 100)
-			kill(pid, SIGKILL);
+			kill(shim.pid, SIGKILL);
 		if (i == 300)
 			break;
 		smg_sleep_ms(10);
@@ -523,6 +591,7 @@ int smg_real_cleanup(struct smg_real *rt, const char *id, struct smg_err *err)
 	}
 	if (access(bundle, F_OK) < 0)
 		return 0;
+	call_off_start(bundle);
 	smg_plan_read(bundle, &plan, NULL);
 	rc = remove_container(rt, id, plan.json ? plan.cgroup_dir : "", err);
 	smg_plan_clear(&plan);
@@ -558,6 +627,7 @@ static const struct smg_runtime_ops ops = {
 	.exec = exec_in,
 	.kill = kill_container,
 	.images = list_images,
+	.list = smg_real_list,
 	.cleanup = cleanup,
 };
 

@@ -67,6 +67,7 @@ struct smg_runtime {
 #define SMG_STATUS_UNKNOWN (-1)
 #define SMG_STATUS_DUMPED                                                                                                          \
 	(-2) /* from adopt: a checkpoint ended well while no daemon looked; its images are complete, not yet flushed */
+#define SMG_STATUS_NO_TRACE (-3) /* from adopt: nothing is left of it, as where the node has been started anew */
 
 /* Called when a container has ended and all its output is written, from the runtime's own thread or, for one that ended
  * under a dump or a launch, from that call's; never with a lock held. It may come before launch has returned. status: exit code or
@@ -76,6 +77,14 @@ typedef void smg_exit_fn(void *arg, const char *id, int status, const char *reas
 /* fatal: a dump will fail on it; else: something will be lost. text: words for the job's owner, borrowed for the call. */
 typedef void smg_obstacle_fn(void *arg, bool fatal, const char *text);
 
+/* What is left of a container. */
+struct smg_remains {
+	const char *id; /* borrowed for the call */
+	bool alive;	/* processes are in it; */
+	bool frozen;	/* they stand still */
+};
+typedef void smg_remains_fn(void *arg, const struct smg_remains *r);
+
 struct smg_runtime_ops {
 	/* Unpacks the image if it is an OCI image that is not here yet, mounts the root file system, writes config.json, starts the
 	 * shim and returns when the container runs. On error nothing is left but dir. Errors in words a user can act on: the
@@ -84,8 +93,8 @@ struct smg_runtime_ops {
 	int (*launch)(void *ctx, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err);
 	/* After a restart of the daemon: watch again. shim->pid 0: launched by a daemon that died before launch returned; it is
 	 * waited for until it is up or has failed, and *shim is filled in. SMG_ENOENT: the shim is gone, or it never came up:
-	 * *status is what it left, SMG_STATUS_DUMPED, or SMG_STATUS_UNKNOWN (whatever lived on was killed). Waits for a checkpoint
-	 * that the daemon before began. No on_exit then. */
+	 * *status is what it left, SMG_STATUS_DUMPED, SMG_STATUS_NO_TRACE, or SMG_STATUS_UNKNOWN (whatever lived on was killed).
+	 * Waits for a checkpoint that the daemon before began. No on_exit then. */
 	int (*adopt)(void *ctx, const char *id, struct smg_shim *shim, int *status, struct smg_err *err);
 	/* Stops and continues all processes, by the cgroup. Freezing twice is success. */
 	int (*freeze)(void *ctx, const char *id, struct smg_err *err);
@@ -141,6 +150,9 @@ struct smg_runtime_ops {
 	int (*net_down)(void *ctx, const char *name, struct smg_err *err);
 	/* The OCI images that are unpacked here, as smg_images_list; uid -1: all users'. */
 	json_t *(*images)(void *ctx, int64_t uid);
+	/* Each container of which anything is left on this node outside its dir, whoever knows of it: looks at what is there, not
+	 * at what is remembered. */
+	int (*list)(void *ctx, smg_remains_fn *fn, void *arg, struct smg_err *err);
 	/* Unmounts and removes what launch made outside dir. Kills what still runs. Repeatable. */
 	int (*cleanup)(void *ctx, const char *id, struct smg_err *err);
 };

@@ -36,6 +36,7 @@ struct fake {
 	int n_rules;
 	char *log;
 	bool obeys;
+	bool reset;
 	pid_t last_pid;
 	smg_exit_fn *on_exit;
 	void *arg;
@@ -204,8 +205,11 @@ static int fake_adopt(void *ctx, const char *id, struct smg_shim *shim, int *sta
 	*status = SMG_STATUS_UNKNOWN;
 	if (enter(f, "adopt", id, err) < 0)
 		return -1;
-	if (smg_fake_state(&(struct smg_runtime){NULL, f}, id) == SMG_FAKE_NONE)
+	if (smg_fake_state(&(struct smg_runtime){NULL, f}, id) == SMG_FAKE_NONE) {
+		if (f->reset)
+			*status = SMG_STATUS_NO_TRACE;
 		return missing(id, err);
+	}
 	if (shim->pid <= 0)
 		*shim = (struct smg_shim){.pid = 1, .start = 1, .init = 1};
 	return 0;
@@ -394,6 +398,18 @@ static json_t *fake_images(void *ctx, int64_t uid)
 	return json_array();
 }
 
+static int fake_list(void *ctx, smg_remains_fn *fn, void *arg, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	(void)err;
+	pthread_mutex_lock(&f->lock);
+	for (const struct fake_container *c = f->head; c; c = c->next)
+		fn(arg, &(struct smg_remains){.id = c->id, .alive = true, .frozen = c->state == SMG_FAKE_FROZEN});
+	pthread_mutex_unlock(&f->lock);
+	return 0;
+}
+
 static const struct smg_runtime_ops fake_ops = {
 	.launch = fake_launch,
 	.adopt = fake_adopt,
@@ -413,6 +429,7 @@ static const struct smg_runtime_ops fake_ops = {
 	.exec = fake_exec,
 	.kill = fake_kill,
 	.images = fake_images,
+	.list = fake_list,
 	.cleanup = fake_cleanup,
 };
 
@@ -485,6 +502,15 @@ bool smg_fake_end(struct smg_runtime *rt, const char *id, int status, const char
 		return false;
 	f->on_exit(f->arg, id, status, reason);
 	return true;
+}
+
+void smg_fake_reset(struct smg_runtime *rt)
+{
+	struct fake *f = rt->ctx;
+
+	f->reset = true;
+	while (f->head)
+		drop(f, f->head->id);
 }
 
 void smg_fake_obeys(struct smg_runtime *rt, bool obeys)

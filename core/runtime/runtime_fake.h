@@ -22,6 +22,8 @@ void smg_fake_delay(struct smg_runtime *rt, const char *op, int ms);
 void smg_fake_exec_status(struct smg_runtime *rt, const char *id, int status);
 /* It ends by itself: on_exit is called from here. False if it does not run. A frozen one cannot. */
 bool smg_fake_end(struct smg_runtime *rt, const char *id, int status, const char *reason);
+/* The node has been started anew: all containers are gone without a trace, and nobody hears of it. */
+void smg_fake_reset(struct smg_runtime *rt);
 /* Whether a signal other than SIGKILL ends a container, with 128 + signo; true unless set. */
 void smg_fake_obeys(struct smg_runtime *rt, bool obeys);
 enum smg_fake_state smg_fake_state(struct smg_runtime *rt, const char *id);

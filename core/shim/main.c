@@ -2,14 +2,16 @@
  * smigrate-shim BUNDLE: one container's keeper, so that the daemon may be restarted or die without touching containers.
  *
  * Descriptors (smg_spawn_detached gives them): 3 where to say how the start went, 4 and 5 the job's stdout and stderr,
- * 6 the mount namespace of the job's `smigrate run`, 7 the folder for its log file, if the plan names one. It makes the container's
- * mounts in a mount namespace of its own, has runc start or restore the container, becomes the parent of its first process, carries
- * its output, and leaves its exit status in BUNDLE/exit once all output is written. If BUNDLE/dumping is there when the first
- * process is killed, that was a checkpoint: output that is not written is kept for the restore.
+ * 6 the mount namespace of the job's `smigrate run`, 7 a lock to hold for as long as it lives, 8 the folder for its log file, if
+ * the plan names one. It makes the container's mounts in a mount namespace of its own, has runc start or restore the container,
+ * becomes the parent of its first process, carries its output, and leaves its exit status in BUNDLE/exit once all output is
+ * written. If BUNDLE/dumping is there when the first process is killed, that was a checkpoint: output that is not written is kept
+ * for the restore.
  */
 #include "base/config.h"
 #include "base/log.h"
 #include "base/net.h"
+#include "base/process.h"
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/creds.h"
@@ -23,6 +25,7 @@
 #include "runtime/timers.h"
 #include "runtime/tmpfs.h"
 #include "runtime/user.h"
+#include "shim/watchdog.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,7 +41,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FD_SYNC = 3, FD_OUT, FD_ERR, FD_CLIENT_NS, FD_LOG_DIR };
+enum { FD_SYNC = 3, FD_OUT, FD_ERR, FD_CLIENT_NS, FD_LOCK, FD_LOG_DIR };
 
 #define LINGER_MS 2000 /* for output that somebody outside holds open, and at a checkpoint for a job's reader who is slow */
 /* A reader who has gone may have been ended with the job's script, as at every move: its container is saved soon. If it still runs
@@ -46,6 +49,7 @@ enum { FD_SYNC = 3, FD_OUT, FD_ERR, FD_CLIENT_NS, FD_LOG_DIR };
 #define READER_GONE_MS 10000
 #define TELL_MS 1000 /* the daemon is asked to pass a word on; between two tries, too */
 #define NOTES_MAX 16
+#define THAW_MS 10000
 
 extern char **environ;
 
@@ -61,6 +65,7 @@ struct shim {
 	int64_t gone_at; /* steady clock: since when a reader has gone, and the container run; 0: none has */
 	char **notes;	 /* words for the job's owner that the daemon has not taken yet */
 	int64_t tell_at; /* steady clock: not before */
+	struct watchdog watchdog;
 };
 
 static void tell(json_t *msg)
@@ -380,12 +385,38 @@ static void mind_readers(struct shim *s)
 		smg_relay_give_up(&s->relay);
 }
 
-/* Milliseconds until there is something to do also when nothing comes; -1: there is not. */
+static int thaw(const struct shim *s, struct smg_err *err)
+{
+	int rc;
+
+	if (smg_user_end(err) < 0)
+		return -1;
+	rc = smg_cgroup_freeze(s->plan.cgroup_dir, false, THAW_MS, err);
+	return smg_user_begin(&s->plan.owner, rc < 0 ? NULL : err) < 0 ? -1 : rc;
+}
+
+/* It stands still, and nobody is there any more who would let it go on. */
+static void mind_freeze(struct shim *s)
+{
+	SMG_AUTOFREE char *mark = in_bundle(s, "dumping");
+	struct smg_err err = {0};
+
+	if (s->reaped || !watchdog_bites(&s->watchdog, &s->plan))
+		return;
+	if (thaw(s, &err) < 0) {
+		smg_warn("cannot thaw: %s", err.msg);
+		return;
+	}
+	unlink(mark); /* from here on its end is its own again */
+	note(s, "it stood still for a minute, since smigrated was away in the middle of its work: it goes on");
+}
+
+/* Milliseconds until there is something to do also when nothing comes. */
 static int patience(const struct shim *s)
 {
 	if (s->reaped && (s->dumped || !smg_relay_ended(&s->relay)))
 		return 100;
-	return smg_relay_dead(&s->relay) || (s->notes && *s->notes) ? TELL_MS : -1;
+	return smg_relay_dead(&s->relay) || (s->notes && *s->notes) ? TELL_MS : WATCHDOG_LOOK_MS;
 }
 
 /* Until init is gone and all that it wrote is written, or, at a checkpoint, as much as the job's reader takes in time. */
@@ -395,6 +426,7 @@ static void carry(struct shim *s)
 		if (smg_relay_step(&s->relay, s->sigfd, patience(s)))
 			reap(s);
 		mind_readers(s);
+		mind_freeze(s);
 		tell_notes(s);
 		if (!s->reaped || (!s->dumped && smg_relay_ended(&s->relay)))
 			continue;
@@ -468,7 +500,16 @@ static int prepare(struct shim *s, struct smg_err *err)
 	return 0;
 }
 
-/* For a daemon that comes after one which died before it heard from us. By a rename: half a file says nothing. */
+/* Both notes are for a daemon that comes after one which died before it heard from us. By a rename: half a file says nothing. */
+static int note_self(const struct shim *s, struct smg_err *err)
+{
+	SMG_AUTOFREE char *path = in_bundle(s, "shim");
+	char text[64];
+
+	snprintf(text, sizeof(text), "{\"pid\": %d, \"start\": %lld}", (int)getpid(), (long long)smg_proc_start(getpid()));
+	return smg_write_file(path, text, strlen(text), 0600, err);
+}
+
 static int note_up(const struct shim *s, struct smg_err *err)
 {
 	SMG_AUTOFREE char *path = in_bundle(s, "up");
@@ -487,7 +528,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: smigrate-shim BUNDLE (started by smigrated only)\n");
 		return 2;
 	}
-	if (prepare(&s, &err) < 0 || smg_plan_read(argv[1], &s.plan, &err) < 0 || start(&s, &err) < 0) {
+	if (prepare(&s, &err) < 0 || smg_plan_read(argv[1], &s.plan, &err) < 0 || note_self(&s, &err) < 0 || start(&s, &err) < 0) {
 		smg_error("%s", err.msg);
 		tell(smg_error_json(&err));
 		return 1;

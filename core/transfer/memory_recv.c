@@ -1,6 +1,7 @@
 /* The receiving half: pages into memory images, files, trees, and the comparison at the end. */
 #include "transfer/memory.h"
 
+#include "base/fault.h"
 #include "base/net.h"
 #include "base/util.h"
 #include "transfer/memory_record.h"
@@ -215,6 +216,8 @@ static int take_data(struct receiver *r, const struct record *rec, struct smg_er
 	if (read_data(r, rec->len, err) < 0)
 		return -1;
 	r->file_left -= rec->len;
+	if (smg_fault("hold.file", SMG_ENOSPC, err) < 0)
+		return -1;
 	return smg_write_full(r->file, r->block, rec->len) < 0 ? smg_fail_errno(err, "no room for the images in %s", r->to->images)
 							       : 0;
 }

@@ -1,6 +1,7 @@
 /* The sending half: pages from CRIU, files, the checksum. */
 #include "transfer/memory.h"
 
+#include "base/fault.h"
 #include "base/net.h"
 #include "base/util.h"
 #include "transfer/memory_record.h"
@@ -290,6 +291,8 @@ static void remember(struct smg_memory_sender *s, const struct block *b, uint32_
 
 static int send_block(struct smg_memory_sender *s, struct block *b, struct smg_err *err)
 {
+	if (smg_fault("stream.block", SMG_EAGAIN, err) < 0)
+		return -1;
 	judge_pages(s, b);
 	for (uint32_t from = 0, to; from < b->n; from = to) {
 		for (to = from + 1; to < b->n && b->how[to] == b->how[from]; to++)

@@ -1,6 +1,7 @@
 /* Memory images, written as they arrive. */
 #include "transfer/page_images.h"
 
+#include "base/fault.h"
 #include "base/util.h"
 #include "transfer/page_sum.h"
 
@@ -323,7 +324,8 @@ int smg_page_images_data(
 	if (add(im, vaddr, nr, flags, err) < 0)
 		return -1;
 	while (left) {
-		ssize_t n = pwrite(im->fd, p, left, at);
+		size_t most = smg_fault_bytes("hold.pages", left);
+		ssize_t n = most ? pwrite(im->fd, p, most, at) : (errno = ENOSPC, -1);
 
 		if (n < 0 && errno == EINTR)
 			continue;

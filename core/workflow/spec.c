@@ -11,8 +11,7 @@
 #include <signal.h>
 #include <string.h>
 
-/* Slurm's KillWait is what counts: when it is over, Slurm ends the job's run, and the epilog the script. This is for a lost epilog.
- */
+/* Slurm's KillWait is what counts (conduct.c, stop_by). */
 #define SCRIPT_STOP_MS (3600 * 1000)
 /* execve refuses a longer argument (MAX_ARG_STRLEN: 32 pages). */
 #define WORD_MAX (128u << 10)

@@ -1,6 +1,7 @@
 /* Drives the runtime from a shell, for tests: each call is a daemon that starts, adopts what runs, does one thing and dies. */
 #include "base/net.h"
 #include "base/process.h"
+#include "base/fault.h"
 #include "base/util.h"
 #include "runtime/runtime.h"
 
@@ -15,7 +16,7 @@ static const char usage[] =
 	"  run|restore ID DIR IMAGE [uid=N] [gid=N] [group=N] [vol=SRC:DST[:ro]] [env=K=V] [cwd=D] [net=host|none] [out=FILE] "
 	"[err=FILE]\n"
 	"      [cgroup=PATH] [client=PID] [then=dump:IMAGES|then=exit] -- CMD...\n"
-	"  dump ID IMAGES | freeze ID | thaw ID | exec ID MS CMD... | kill ID SIG | wait ID | cleanup ID | check\n"
+	"  dump ID IMAGES | freeze ID | thaw ID | exec ID MS CMD... | kill ID SIG | wait ID | find ID | cleanup ID | check\n"
 	"  cgroup PID JOB | rmcgroup PATH\n";
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -144,6 +145,13 @@ static int on_container(struct smg_runtime *rt, const char *run_dir, int argc, c
 
 	if (!strcmp(cmd, "cleanup"))
 		return rt->ops->cleanup(rt->ctx, id, err) < 0 ? fail(err) : 0;
+	if (!strcmp(cmd, "find")) {
+		struct smg_shim shim = {0};
+
+		rc = rt->ops->adopt(rt->ctx, id, &shim, &status, err);
+		printf("%s status=%d\n", rc < 0 ? "gone" : "found", status);
+		return rc < 0 ? fail(err) : 0;
+	}
 	if (adopt(rt, run_dir, id, err) < 0)
 		return fail(err);
 	t0 = smg_steady_us();
@@ -183,6 +191,7 @@ int main(int argc, char **argv)
 
 	if (argc < 4)
 		return fputs(usage, stderr), 2;
+	smg_faults_init();
 	if (!strcmp(argv[3], "check"))
 		return smg_runtime_check(&err) < 0 ? fail(&err) : 0;
 	if (!strcmp(argv[3], "cgroup") && argc > 5) {

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check.h"
 
@@ -101,6 +102,77 @@ static void test_no_folder(void **state)
 	FAILS(smg_images_check("/nonexistent", &err), SMG_ENOENT);
 }
 
+/* ---- memory ---- */
+
+/* For pages-3.img: two pages, one that is only in the parent, one of zeros that is nowhere, and 300 by the field of 64 bits. */
+#define PAGEMAP                                                                                                                    \
+	HEAD "\x02\0\0\0\x08\x03"                                                                                                  \
+	     "\x06\0\0\0\x08\x00\x10\x02\x20\x04"                                                                                  \
+	     "\x06\0\0\0\x08\x10\x10\x01\x18\x01"                                                                                  \
+	     "\x06\0\0\0\x08\x20\x10\x01\x20\x02"                                                                                  \
+	     "\x09\0\0\0\x08\x30\x10\x00\x20\x04\x28\xac\x02"
+enum { PAGEMAP_SIZE = sizeof(PAGEMAP) - 1, PAGES = 302 };
+
+static void put_pages(off_t size)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/pages-3.img", dir);
+
+	put("pages-3.img", 0);
+	assert_int_equal(truncate(path, size), 0);
+}
+
+static void put_pagemap(const char *name, size_t size)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/%s", dir, name);
+
+	OK(smg_write_file(path, PAGEMAP, size, 0600, &err));
+}
+
+static void test_all_pages(void **state)
+{
+	long page = sysconf(_SC_PAGESIZE);
+
+	(void)state;
+	OK(smg_images_check_pages(dir, &err));
+	put_pagemap("pagemap-1.img", PAGEMAP_SIZE);
+	FAILS(smg_images_check_pages(dir, &err), SMG_ENOENT);
+	put_pages(PAGES * page);
+	OK(smg_images_check_pages(dir, &err));
+	put_pages(PAGES * page + 1);
+	OK(smg_images_check_pages(dir, &err));
+	put_pages(PAGES * page - 1);
+	FAILS(smg_images_check_pages(dir, &err), SMG_EPROTO);
+	assert_non_null(strstr(err.msg, "pages-3.img is cut off: it has 1236991 bytes of 1236992"));
+	put_pages(0);
+	FAILS(smg_images_check_pages(dir, &err), SMG_EPROTO);
+}
+
+/* At most byte boundaries a message is cut; between two messages, only pages are missing that nobody speaks of any more. */
+static void test_pagemap_cut_off(void **state)
+{
+	static const size_t whole[] = {8 + 6, 8 + 6 + 10, 8 + 6 + 20, 8 + 6 + 30, PAGEMAP_SIZE};
+	size_t next = 0;
+
+	(void)state;
+	put_pages(PAGES * sysconf(_SC_PAGESIZE));
+	for (size_t n = 0; n <= PAGEMAP_SIZE; n++) {
+		bool good = n == whole[next];
+
+		next += good;
+		put_pagemap("pagemap-shmem-7.img", n);
+		if (good)
+			OK(smg_images_check_pages(dir, &err));
+		else
+			FAILS(smg_images_check_pages(dir, &err), SMG_EPROTO);
+	}
+}
+
+static void test_no_folder_of_pages(void **state)
+{
+	(void)state;
+	FAILS(smg_images_check_pages("/nowhere", &err), SMG_ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -109,6 +181,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_semaphores_with_nothing_in_the_image, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_others_are_let_be, make_dir, remove_dir),
 		cmocka_unit_test(test_no_folder),
+		cmocka_unit_test_setup_teardown(test_all_pages, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_pagemap_cut_off, make_dir, remove_dir),
+		cmocka_unit_test(test_no_folder_of_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

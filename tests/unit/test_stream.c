@@ -228,6 +228,16 @@ static void no_room_to_be_had(void **state)
 	SOON(holds_nothing(n2));
 }
 
+static void room_was_made_and_nobody_heard(void **state)
+{
+	struct client *c = aimed("a b>a", "a b");
+
+	(void)state;
+	smg_fake_net_lose(w->net, "room", "n2", 1);
+	assert_by_disk(c);
+	SOON(holds_nothing(n2));
+}
+
 /* On the target's disk, then. */
 static void assert_on_its_disk(const char *services)
 {
@@ -249,6 +259,15 @@ static void no_memory_allowed(void **state)
 {
 	(void)state;
 	w->config.land_max = 0;
+	reborn(n2);
+	aimed("a b>a", "a b");
+	assert_on_its_disk("a b>a");
+}
+
+static void durable_on_disk(void **state)
+{
+	(void)state;
+	w->config.durable_disk = true;
 	reborn(n2);
 	aimed("a b>a", "a b");
 	assert_on_its_disk("a b>a");
@@ -481,6 +500,36 @@ static void lost_and_not_to_start_again(void **state)
 	end_service(n2, ID ".b", 0);
 	assert_done(c, 125);
 	assert_int_equal(acts(n2, "launch " ID ".a"), 0);
+}
+
+static bool keeps_images(struct node *n)
+{
+	SMG_AUTOFREE char *dir = state_dir(n), *images = smg_xasprintf("%s/w/" ID "/a/images", dir);
+	struct stat st;
+
+	return lstat(images, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* What is kept of it lies on the disk: it is kept for a week, and through any daemon's life. */
+static void kept_is_not_in_memory(void **state)
+{
+	struct client *c = aimed("a", "a");
+
+	(void)state;
+	smg_fake_fail(&n2->rt, "restore", ID ".a", SMG_ESYS, 3);
+	c = move(n1, n2, "a");
+	SOON(said(c, "service a could not be restored after 3 tries"));
+	assert_done(c, 125);
+	assert_true(keeps_images(n2));
+	SOON(holds_nothing(n2));
+	end_run(n2, JOB);
+	reborn(n2);
+	assert_true(keeps_images(n2));
+	submit(n1, 8);
+	c = run_from(n1, 8, spec("w", "a"), 1000, JOB);
+	SOON(runs_on(n1, "8.w.a"));
+	end_service(n1, "8.w.a", 0);
+	assert_done(c, 0);
 }
 
 /* ---- the target's daemon is killed, its memory stays ---- */
@@ -1219,6 +1268,23 @@ static void unfinished_and_lost(void **state)
 	assert_unfinished(n3, ID ".a", "");
 }
 
+/* With Durable=disk it is not: the window between the sender's last byte and the restore. */
+static void durable_and_not_lost(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	w->config.durable_disk = true;
+	reborn(n2);
+	aimed("a b>a", "a b");
+	take_away(n1);
+	loses_its_memory(n2);
+	start_again(n2);
+	c = run(n2, "a b>a");
+	assert_moved_on(n2, c, "2 moved, 0 to be started again");
+	assert_int_equal(acts(n2, "launch "), 0);
+}
+
 /* Services may have any name, also those of our own files beside them. */
 static void names_of_our_own(void **state)
 {
@@ -1380,7 +1446,10 @@ int main(int argc, char **argv)
 		T(nowhere_to_go),
 		T(target_is_away),
 		T(no_room_to_be_had),
+		T(room_was_made_and_nobody_heard),
 		T(no_memory_allowed),
+		T(durable_on_disk),
+		T(durable_and_not_lost),
 		T(no_memory_unallocated),
 		T(slurm_does_not_say),
 		T(fails_once),
@@ -1394,6 +1463,7 @@ int main(int argc, char **argv)
 		T(lost_at_the_holder),
 		T(holder_is_down),
 		T(lost_and_not_to_start_again),
+		T(kept_is_not_in_memory),
 		T(target_killed_holding),
 		T(target_killed_landing),
 		T(target_killed_taking_over),
