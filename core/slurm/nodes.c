@@ -42,6 +42,28 @@ int smg_slurm_node(void *ctx, const char *node, struct smg_node *out, struct smg
 	return 0;
 }
 
+static bool has_no_daemons(uint32_t state)
+{
+	return (state & NODE_STATE_BASE) == NODE_STATE_FUTURE || (state & (NODE_STATE_POWERED_DOWN | NODE_STATE_POWERING_DOWN));
+}
+
+int smg_slurm_nodes(void *ctx, smg_node_fn *fn, void *arg, struct smg_err *err)
+{
+	node_info_msg_t *msg = NULL;
+
+	(void)ctx;
+	if (slurm_load_node(0, &msg, SHOW_ALL) != SLURM_SUCCESS)
+		return smg_slurm_fail(err, "cannot ask Slurm about its nodes");
+	for (uint32_t i = 0; i < msg->record_count; i++) {
+		const node_info_t *ni = &msg->node_array[i];
+
+		if (ni->name && !has_no_daemons(ni->node_state))
+			fn(arg, ni->name, (ni->node_state & NODE_STATE_BASE) == NODE_STATE_DOWN);
+	}
+	slurm_free_node_info_msg(msg);
+	return 0;
+}
+
 static int update_node(const char *node, uint32_t state, const char *reason, const char *what, struct smg_err *err)
 {
 	SMG_AUTOFREE char *name = smg_xstrdup(node), *why = smg_xstrdup(reason);

@@ -27,6 +27,7 @@ int smg_recent_name(uint32_t id, char *name, size_t n, struct smg_err *err);
 int smg_slurm_load_node(const char *node, node_info_msg_t **msg, struct smg_err *err);
 
 /* nodes.c; see smg_slurm_ops. */
+int smg_slurm_nodes(void *ctx, smg_node_fn *fn, void *arg, struct smg_err *err);
 int smg_slurm_node(void *ctx, const char *node, struct smg_node *out, struct smg_err *err);
 int smg_slurm_node_drain(void *ctx, const char *node, const char *reason, struct smg_err *err);
 int smg_slurm_node_resume(void *ctx, const char *node, struct smg_err *err);
@@ -39,6 +40,7 @@ int smg_slurm_survey(void *ctx, const char *node, struct smg_site *out, struct s
 int smg_slurm_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preempt_mode *mode, struct smg_err *err);
 int smg_slurm_epilog_timeout(void *ctx, int *seconds, struct smg_err *err);
 int smg_slurm_time_slice(void *ctx, int *seconds, struct smg_err *err);
+int smg_slurm_kill_wait(void *ctx, int *seconds, struct smg_err *err);
 int smg_slurm_user(void *ctx, uid_t *uid, struct smg_err *err);
 /* dependants.c; see smg_slurm_ops. */
 int smg_slurm_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err);

@@ -33,7 +33,7 @@ static struct {
 	int64_t asked_us;
 	enum smg_preempt_by by;
 	uint16_t mode;
-	int epilog_timeout, time_slice;
+	int epilog_timeout, time_slice, kill_wait;
 	uid_t slurm_user;
 	struct modes partitions, qos;
 } site = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -71,6 +71,7 @@ static int ask_conf(int64_t kept_us, struct smg_err *err)
 	site.epilog_timeout = compat_epilog_timeout(conf);
 	site.slurm_user = conf->slurm_user_id;
 	site.time_slice = conf->preempt_mode & PREEMPT_MODE_GANG ? conf->sched_time_slice : 0;
+	site.kill_wait = conf->kill_wait;
 	site.asked_us = smg_steady_us();
 	compat_free_conf(conf);
 	return 0;
@@ -156,12 +157,12 @@ int smg_slurm_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preemp
 }
 
 /* One of what slurm.conf says: what lies at `from` in site. */
-static int copy_out(void *to, const void *from, size_t n, struct smg_err *err)
+static int copy_out(void *to, const void *from, size_t n, int64_t kept_us, struct smg_err *err)
 {
 	int rc;
 
 	pthread_mutex_lock(&site.lock);
-	rc = ask_conf(KEPT_US, err);
+	rc = ask_conf(kept_us, err);
 	if (rc == 0)
 		memcpy(to, from, n);
 	pthread_mutex_unlock(&site.lock);
@@ -171,17 +172,23 @@ static int copy_out(void *to, const void *from, size_t n, struct smg_err *err)
 int smg_slurm_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 {
 	(void)ctx;
-	return copy_out(seconds, &site.epilog_timeout, sizeof(*seconds), err);
+	return copy_out(seconds, &site.epilog_timeout, sizeof(*seconds), KEPT_US, err);
 }
 
 int smg_slurm_time_slice(void *ctx, int *seconds, struct smg_err *err)
 {
 	(void)ctx;
-	return copy_out(seconds, &site.time_slice, sizeof(*seconds), err);
+	return copy_out(seconds, &site.time_slice, sizeof(*seconds), KEPT_US, err);
+}
+
+int smg_slurm_kill_wait(void *ctx, int *seconds, struct smg_err *err)
+{
+	(void)ctx;
+	return copy_out(seconds, &site.kill_wait, sizeof(*seconds), KEPT_LONG_US, err);
 }
 
 int smg_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)
 {
 	(void)ctx;
-	return copy_out(uid, &site.slurm_user, sizeof(*uid), err);
+	return copy_out(uid, &site.slurm_user, sizeof(*uid), KEPT_US, err);
 }

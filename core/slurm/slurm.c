@@ -101,6 +101,9 @@ static void fill_strings(const slurm_job_info_t *j, struct smg_job *out)
 	copy(out->admin_comment, sizeof(out->admin_comment), j->admin_comment);
 }
 
+/* In words alone (job_mgr.c, "launch failed requeued held"): the reason beside them is that of a user's hold. */
+#define LAUNCH_FAILED "launch failed"
+
 void smg_slurm_fill(const slurm_job_info_t *j, struct smg_job *out)
 {
 	memset(out, 0, sizeof(*out));
@@ -116,6 +119,7 @@ void smg_slurm_fill(const slurm_job_info_t *j, struct smg_job *out)
 			 (out->state == SMG_JOB_PENDING && out->completing);
 	out->held = j->priority == 0;
 	out->held_by_limit = out->held && j->state_reason == WAIT_MAX_REQUEUE;
+	out->launch_failed = out->held && j->state_desc && !strncmp(j->state_desc, LAUNCH_FAILED, strlen(LAUNCH_FAILED));
 	out->batch = j->batch_flag;
 	out->requeue_ok = j->requeue;
 	out->restarts = j->restart_cnt;
@@ -123,6 +127,7 @@ void smg_slurm_fill(const slurm_job_info_t *j, struct smg_job *out)
 	out->limit_min = j->time_limit == INFINITE || j->time_limit == NO_VAL ? -1 : (int64_t)j->time_limit;
 	out->run_s = run_seconds(j);
 	out->preempted = j->preempt_time;
+	out->submit = j->submit_time;
 	out->start = j->start_time;
 	out->end = j->end_time;
 	out->eligible = j->eligible_time;
@@ -221,7 +226,7 @@ static int real_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 	(void)ctx;
 	slurm_init_job_desc_msg(&d);
 	compat_set_job(&d, id);
-	d.begin_time = time(NULL);
+	d.begin_time = time(NULL) + start->in_s;
 	if (start->limit_min >= 1)
 		d.time_limit = (uint32_t)start->limit_min;
 	d.req_nodes = nodes;
@@ -427,9 +432,11 @@ static const struct smg_slurm_ops real_ops = {
 	.comment = real_comment,
 	.node_down = real_node_down,
 	.epilog_timeout = smg_slurm_epilog_timeout,
+	.kill_wait = smg_slurm_kill_wait,
 	.site = smg_slurm_survey,
 	.slurm_user = smg_slurm_user,
 	.node = smg_slurm_node,
+	.nodes = smg_slurm_nodes,
 	.node_drain = smg_slurm_node_drain,
 	.node_resume = smg_slurm_node_resume,
 	.jobs_on = smg_slurm_jobs_on,

@@ -45,12 +45,14 @@ struct smg_job {
 	bool requeuing;		  /* it will be PENDING again after COMPLETING */
 	bool held;		  /* priority 0 */
 	bool held_by_limit;	  /* the hold is Slurm's own, after MaxBatchRequeue requeues, and nobody's wish */
+	bool launch_failed;	  /* it is Slurm's own, since a node would not start the job; that run counts in restarts */
 	bool batch, requeue_ok;	  /* requeue_ok: --requeue or JobRequeue=1 */
 	uint32_t restarts;
 	uint32_t priority;
 	int64_t limit_min; /* time limit in minutes; -1: none */
 	int64_t run_s;	   /* run time so far of this run, suspension not counted */
 	time_t preempted;  /* when the grace began; 0: not preempted */
+	time_t submit;	   /* each requeue makes it anew */
 	time_t start, end, eligible;
 	uint32_t n_nodes;
 	int n_cpus;	 /* asked for */
@@ -65,6 +67,7 @@ struct smg_job {
 
 /* What a pending job is given so that it starts; NULL, or 0, leaves a thing as it is. */
 struct smg_start {
+	int in_s;	     /* seconds from now; 0: now */
 	int64_t limit_min;   /* TimeLimit */
 	const char *nodes;   /* ReqNodeList; "": none */
 	const char *comment; /* AdminComment */
@@ -111,6 +114,8 @@ static inline void smg_site_free(struct smg_site *site)
 /* One job of those that jobs_of was asked about. The record is valid until it returns. */
 typedef void smg_job_fn(void *arg, const struct smg_job *job);
 #define SMG_EVERYBODY ((uid_t)-1)
+/* One node of the cluster. */
+typedef void smg_node_fn(void *arg, const char *node, bool down);
 
 struct smg_slurm {
 	const struct smg_slurm_ops *ops;
@@ -134,7 +139,7 @@ struct smg_slurm_ops {
 	int (*preempt_mode)(void *ctx, const struct smg_job *job, enum smg_preempt_mode *mode, struct smg_err *err);
 	/* SIGTERM to the batch script alone, as `scancel --batch --signal=TERM`. */
 	int (*end_script)(void *ctx, uint32_t id, struct smg_err *err);
-	/* Takes back a hold of Slurm's own (held_by_limit) and puts the priority back to what it was. */
+	/* Takes back a hold of Slurm's own (held_by_limit, launch_failed) and puts the priority back to what it was. */
 	int (*unhold)(void *ctx, uint32_t id, uint32_t priority, struct smg_err *err);
 	/* Takes the running or suspended job off its node; it goes COMPLETING, then PENDING with its id kept. One that neither runs
 	 * nor is suspended any more, say since its owner has just cancelled it, stays as it is: that is success, too. */
@@ -142,7 +147,7 @@ struct smg_slurm_ops {
 	/* The same of a job that slurmctld has preempted and is ending (SMG_PREEMPT_CANCEL), until its epilog is over. Brings back
 	 * whatever has ended, cancelled or not: for a job that has been seen in that state alone. */
 	int (*reclaim)(void *ctx, uint32_t id, struct smg_err *err);
-	/* StartTime=now and what `start` says, in one update. The caller has seen the job exactly PENDING: before that
+	/* StartTime=now, or later, and what `start` says, in one update. The caller has seen the job exactly PENDING: before that
 	 * slurmctld takes the update and forgets it. Leaves priority and hold as they are. */
 	int (*start_now)(void *ctx, uint32_t id, const struct smg_start *start, struct smg_err *err);
 	/*
@@ -167,12 +172,16 @@ struct smg_slurm_ops {
 	/* Seconds that Slurm lets an epilog run (EpilogTimeout or PrologEpilogTimeout), as of within the last minute; 0: no limit.
 	 */
 	int (*epilog_timeout)(void *ctx, int *seconds, struct smg_err *err);
+	/* Seconds from Slurm's SIGTERM to its SIGKILL, as of within the last hour. */
+	int (*kill_wait)(void *ctx, int *seconds, struct smg_err *err);
 	/* All of *out, for `smigrate doctor`; node: which one is "here". The caller frees with smg_site_free. */
 	int (*site)(void *ctx, const char *node, struct smg_site *out, struct smg_err *err);
 	/* SlurmUser: who operates Slurm beside root. */
 	int (*slurm_user)(void *ctx, uid_t *uid, struct smg_err *err);
 	/* SMG_ENOENT: Slurm knows no such node. */
 	int (*node)(void *ctx, const char *node, struct smg_node *out, struct smg_err *err);
+	/* Every node that slurmctld knows, in one question; not those that have no daemons (CLOUD, FUTURE, powered down). */
+	int (*nodes)(void *ctx, smg_node_fn *fn, void *arg, struct smg_err *err);
 	/* As `scontrol update NodeName=N State=DRAIN Reason=...` and State=RESUME. */
 	int (*node_drain)(void *ctx, const char *node, const char *reason, struct smg_err *err);
 	int (*node_resume)(void *ctx, const char *node, struct smg_err *err);

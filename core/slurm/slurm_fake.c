@@ -39,7 +39,7 @@ struct fake {
 	} first;
 	enum smg_preempt_mode preempt_mode;
 	char could_start[64];
-	int idle_cpus, time_slice;
+	int idle_cpus, time_slice, kill_wait;
 	int64_t unallocated;
 	struct smg_fake_asked asked;
 	struct smg_site site;
@@ -166,7 +166,7 @@ static int fake_unhold(void *ctx, uint32_t id, uint32_t priority, struct smg_err
 
 	if (!rc) {
 		note(f, "unhold", id);
-		j->held = j->held_by_limit = false;
+		j->held = j->held_by_limit = j->launch_failed = false;
 		j->priority = priority ? priority : 1;
 	}
 	return leave(f, rc);
@@ -220,7 +220,7 @@ static int fake_start_now(void *ctx, uint32_t id, const struct smg_start *start,
 	if (j->state != SMG_JOB_PENDING || j->completing)
 		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is not pending yet", id));
 	note(f, "start_now", id);
-	j->eligible = time(NULL);
+	j->eligible = time(NULL) + start->in_s;
 	if (start->limit_min >= 1)
 		j->limit_min = start->limit_min;
 	if (start->nodes)
@@ -288,6 +288,16 @@ static int fake_time_slice(void *ctx, int *seconds, struct smg_err *err)
 
 	if (!rc)
 		*seconds = f->time_slice;
+	return leave(f, rc);
+}
+
+static int fake_kill_wait(void *ctx, int *seconds, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "kill_wait", 0, NULL, err);
+
+	if (!rc)
+		*seconds = f->kill_wait;
 	return leave(f, rc);
 }
 
@@ -408,6 +418,16 @@ static int fake_node(void *ctx, const char *node, struct smg_node *out, struct s
 	return leave(f, 0);
 }
 
+static int fake_nodes(void *ctx, smg_node_fn *fn, void *arg, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "nodes", 0, NULL, err);
+
+	for (int i = 0; i < f->n_nodes && !rc; i++)
+		fn(arg, f->nodes[i].name, f->nodes[i].down);
+	return leave(f, rc);
+}
+
 static int set_drain(struct fake *f, const char *op, const char *node, bool drain, const char *reason, struct smg_err *err)
 {
 	int rc = enter(f, op, 0, NULL, err), i = rc ? -1 : find_node(f, node, err);
@@ -459,6 +479,7 @@ static const struct smg_slurm_ops fake_ops = {
 	.unallocated = fake_unallocated,
 	.idle_cpus = fake_idle_cpus,
 	.time_slice = fake_time_slice,
+	.kill_wait = fake_kill_wait,
 	.free_dependants = fake_free_dependants,
 	.comment = fake_comment,
 	.node_down = fake_node_down,
@@ -466,6 +487,7 @@ static const struct smg_slurm_ops fake_ops = {
 	.site = fake_site,
 	.slurm_user = fake_slurm_user,
 	.node = fake_node,
+	.nodes = fake_nodes,
 	.node_drain = fake_node_drain,
 	.node_resume = fake_node_resume,
 	.jobs_on = fake_jobs_on,
@@ -481,6 +503,7 @@ int smg_slurm_fake(struct smg_slurm *out)
 	f->epilog_timeout = 60;
 	f->unallocated = 1LL << 40;
 	f->idle_cpus = 64;
+	f->kill_wait = 30;
 	*out = (struct smg_slurm){&fake_ops, f};
 	return 0;
 }
@@ -513,6 +536,15 @@ void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus)
 	pthread_mutex_lock(&f->lock);
 	f->time_slice = time_slice_s;
 	f->idle_cpus = idle_cpus;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_kill_wait(struct smg_slurm *s, int seconds)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->kill_wait = seconds;
 	pthread_mutex_unlock(&f->lock);
 }
 
