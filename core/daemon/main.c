@@ -1,8 +1,10 @@
 /* smigrated: reads its configuration, opens what the engine needs, recovers, serves. Stays in the foreground; logs to stderr. */
 #include "base/config.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/net.h"
 #include "base/util.h"
+#include "daemon/faulty.h"
 #include "daemon/serve.h"
 #include "engine/engine.h"
 
@@ -69,16 +71,36 @@ static int lock_once(struct smg_err *err)
 	return 0; /* held until the process ends */
 }
 
+/* *fresh: there was none, or none that can be read. A daemon that would not start for that would cost each job that is preempted
+ * meanwhile more than the rows are worth, which are elsewhere, too (engine/rebuild.c). */
+static int open_store(const char *path, bool with_outbox, struct smg_store **out, bool *fresh, struct smg_err *err)
+{
+	SMG_AUTOFREE char *aside = NULL;
+
+	*fresh = access(path, F_OK) < 0;
+	if (smg_store_open(path, with_outbox, out, err) == 0)
+		return 0;
+	if (err->code != SMG_EDAMAGED)
+		return -1;
+	smg_error("%s", err->msg);
+	if (smg_store_set_aside(path, &aside, err) < 0)
+		return -1;
+	smg_error("it is kept as %s, and a new one is made from what %s; `sqlite3 %s .recover` may tell more", aside,
+		with_outbox ? "the state host knows of this node" : "the nodes have in their journals", aside);
+	*fresh = true;
+	return smg_store_open(path, with_outbox, out, err);
+}
+
 static int open_stores(const struct smg_config *c, struct smg_engine_env *env, struct smg_err *err)
 {
 	SMG_AUTOFREE char *journal = smg_xasprintf("%s/journal.db", c->state_dir),
 			  *state = smg_xasprintf("%s/state.db", c->state_dir);
 
-	if (smg_store_open(journal, true, &env->journal, err) < 0)
+	if (open_store(journal, true, &env->journal, &env->journal_is_new, err) < 0)
 		return -1;
 	if (strcmp(c->node, c->state_host))
 		return 0;
-	return smg_store_open(state, false, &env->state, err);
+	return open_store(state, false, &env->state, &env->state_is_new, err);
 }
 
 static void warn_about_site(const struct smg_config *c, const struct smg_slurm *sl)
@@ -123,6 +145,7 @@ static int start(const struct smg_config *c, struct smg_engine_env *env, struct 
 	if (smg_runtime_open(SMG_RUN_DIR, SHIM, on_exit_container, NULL, &env->runtime, err) < 0 ||
 		smg_runtime_keep_images(&env->runtime, images, c->image_cache_max, err) < 0)
 		return -1;
+	smg_faulty(env);
 	if (smg_engine_open(env, &engine, err) < 0)
 		return -1;
 	pthread_mutex_unlock(&engine_lock);
@@ -148,6 +171,7 @@ static int run(const struct smg_config *c, bool test, struct smg_err *err)
 	/* Many threads, little heap: without this each thread's arena keeps its own peak. */
 	mallopt(M_ARENA_MAX, 2);
 	stop = stop_signals();
+	smg_faults_init();
 	if (start(c, &env, err) < 0)
 		return -1;
 	peer = smg_tcp_listen(c->listen, c->peer_port, err);

@@ -75,6 +75,12 @@ static int answer(struct server *s, const struct smg_caller *caller, const json_
 		return smg_engine_images(s->engine, caller, reply);
 	if (!strcmp(op, "doctor"))
 		return smg_engine_doctor(s->engine, reply);
+	if (!strcmp(op, "gc"))
+		return smg_engine_gc(s->engine, caller, req, reply, err);
+	if (!strcmp(op, "rebuild"))
+		return smg_engine_rebuild(s->engine, caller, reply, err);
+	if (!strcmp(op, "doctor_state"))
+		return smg_engine_doctor_state(s->engine, caller, reply, err);
 	if (!strcmp(op, "plan") || !strcmp(op, "obstacles"))
 		return smg_engine_look(s->engine, caller, req, reply, err);
 	if (!strcmp(op, "move") || !strcmp(op, "cancel") || !strcmp(op, "drain") || !strcmp(op, "drain_look") ||

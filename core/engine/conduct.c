@@ -16,6 +16,9 @@
 #define RUNC_FAILED 255		/* runc's own status where it could not run the probe at all */
 #define SAVED_CHECK_US (60 * 1000000LL)
 #define SAVED_FIRST_US (15 * 1000000LL)
+#define KILL_WAIT_MIN_S 5 /* Slurm counts no less (req.c, _rpc_terminate_job) */
+#define STOP_SPARE_S 2	  /* of that, for us and `smigrate run` to come to an end; */
+#define SCRIPT_SPARE_S 1  /* where it is the script itself that is to have all that Slurm gives */
 
 bool svc_over(const struct svc *s)
 {
@@ -27,10 +30,9 @@ bool svc_over(const struct svc *s)
 void wf_clean_service(struct wf *wf, size_t i, bool keep_dir)
 {
 	struct svc *s = &wf->svc[i];
-	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct smg_err err = {0};
 
-	if (rt->ops->cleanup(rt->ctx, s->id, &err) < 0)
+	if (svc_cleanup(wf, i, &err) < 0)
 		smg_warn("%s: cannot clean up: %s", s->id, err.msg);
 	if (!keep_dir && smg_rmtree(s->dir, &err) < 0)
 		smg_warn("%s: %s", s->id, err.msg);
@@ -500,6 +502,11 @@ static void stop_service(struct wf *wf, size_t i)
 	wf_worker(wf, signal_worker, i);
 }
 
+static int64_t kill_time(const struct wf *wf, const struct svc *s)
+{
+	return wf->stopping && wf->stop_by < s->kill_at ? wf->stop_by : s->kill_at;
+}
+
 /* Sends what is due; returns when the next SIGKILL is (0: none). */
 static int64_t push_stops(struct wf *wf)
 {
@@ -516,14 +523,30 @@ static int64_t push_stops(struct wf *wf)
 		}
 		if (wf->stopping && !s->stop_sent)
 			stop_service(wf, i);
-		if (s->stop_sent && !s->kill_sent && now >= s->kill_at) {
+		if (!s->stop_sent || s->kill_sent)
+			continue;
+		if (now >= kill_time(wf, s)) {
 			s->kill_sent = true;
 			wf_worker(wf, signal_worker, i);
-		} else if (s->stop_sent && !s->kill_sent && (!next || s->kill_at < next)) {
-			next = s->kill_at;
+		} else if (!next || kill_time(wf, s) < next) {
+			next = kill_time(wf, s);
 		}
 	}
 	return next;
+}
+
+/*
+ * Of what Slurm ends it kills after KillWait what is left; `smigrate run` is to have ended by itself before, with all told. And a
+ * step that ends just as that SIGKILL comes may hang for UnkillableStepTimeout, and drain its node, with a Slurm before 25.11: it
+ * waits for a thread that was begun only then (its step_terminate_monitor.c).
+ */
+static int64_t stop_by(const struct wf *wf)
+{
+	int wait = atomic_load(&wf->e->kill_wait_s);
+
+	if (wait < KILL_WAIT_MIN_S)
+		wait = KILL_WAIT_MIN_S;
+	return smg_steady_us() + (wait - (script_is(wf) ? SCRIPT_SPARE_S : STOP_SPARE_S)) * 1000000LL;
 }
 
 void wf_stop(struct wf *wf, const char *why)
@@ -531,6 +554,7 @@ void wf_stop(struct wf *wf, const char *why)
 	if (wf->stopping || wf->ended)
 		return;
 	wf->stopping = true;
+	wf->stop_by = stop_by(wf);
 	atomic_store(&wf->leaving, true);
 	snprintf(wf->stop_why, sizeof(wf->stop_why), "%s", why);
 	wf_say(wf, NULL, SMG_INFO, "stopping the services: %s", why);
@@ -574,12 +598,43 @@ static bool all_over(const struct wf *wf)
 	return true;
 }
 
+/* Of a service that could not be brought back; or, where the job was not allowed to go on, of any. */
 static bool keeps_images(const struct wf *wf)
 {
-	for (size_t i = 0; i < wf->spec->n; i++)
-		if (wf->svc[i].state == SMG_SVC_FAILED && wf->svc[i].image_bytes > 0 && wf->svc[i].have_copy)
-			return true;
-	return false;
+	bool any = false;
+
+	for (size_t i = 0; i < wf->spec->n && !any; i++) {
+		SMG_AUTOFREE char *images = smg_xasprintf("%s/images", wf->svc[i].dir);
+
+		any = wf->svc[i].have_copy && (wf->keep || wf->svc[i].state == SMG_SVC_FAILED) && access(images, F_OK) == 0;
+	}
+	return any;
+}
+
+/* What lies in memory is brought to the disk. Without the lock. */
+static void keep_images(struct wf *wf, size_t i)
+{
+	const char *name = wf->spec->services[i].name;
+	struct smg_err err = {0};
+
+	if (hold_keep(wf->e, wf->id, name, wf->svc[i].dir, &err) == 0)
+		return;
+	pthread_mutex_lock(&wf->lock);
+	wf_say(wf, name, SMG_ERROR,
+		"what is kept of service %s stays in the memory of %s, and is lost when smigrated ends there; "
+		"ask your operator to make room in StateDir: %s",
+		name, wf->e->env.config.node, err.msg);
+	pthread_mutex_unlock(&wf->lock);
+}
+
+static void tell_kept(struct wf *wf)
+{
+	pthread_mutex_lock(&wf->lock);
+	wf_say(wf, NULL, SMG_WARN,
+		"what was saved is kept on %s for %d h (KeepFailed): "
+		"`sbatch --migrate-from=%u` with the same words goes on with it in a new job",
+		wf->e->env.config.node, (wf->e->env.config.keep_failed_s + 1800) / 3600, wf->job);
+	pthread_mutex_unlock(&wf->lock);
 }
 
 static void finish(struct wf *wf)
@@ -588,7 +643,7 @@ static void finish(struct wf *wf)
 				: wf->keep || wf->exit_status > 0 ? SMG_WF_FAILED
 								  : SMG_WF_DONE;
 	struct smg_err err = {0};
-	bool keep = wf->keep || keeps_images(wf);
+	bool keep = keeps_images(wf);
 
 	if (wf->stopping && wf->exit_status <= 0)
 		wf->exit_status = 143;
@@ -597,14 +652,16 @@ static void finish(struct wf *wf)
 	snprintf(wf->message, sizeof(wf->message), "%s", wf->stopping ? wf->stop_why : "");
 	wf_move(wf, end);
 	pthread_mutex_unlock(&wf->lock);
-	for (size_t i = 0; i < wf->spec->n && !keep; i++)
+	for (size_t i = 0; i < wf->spec->n; i++)
 		if (wf->svc[i].have_copy)
-			land_drop_images(wf, i);
+			keep ? keep_images(wf, i) : land_drop_images(wf, i);
+	if (keep && wf->e->env.config.keep_failed_s)
+		tell_kept(wf);
 	land_forget_held(wf);
 	net_leave(wf);
+	smg_job_cgroup_remove(wf->cgroup); /* the folder says which it is */
 	if (!keep && smg_rmtree(wf->dir, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);
-	smg_job_cgroup_remove(wf->cgroup);
 	keep_sweep(wf->e);
 	pthread_mutex_lock(&wf->lock);
 	wf->ended = true;
@@ -631,6 +688,8 @@ static void check_saved(struct wf *wf)
 	if ((rc < 0 && err.code == SMG_ENOENT) || (rc == 0 && job.state != SMG_JOB_PENDING && job.state != SMG_JOB_RUNNING &&
 							  job.state != SMG_JOB_SUSPENDED && !job.requeuing && !job.completing))
 		wf_stop(wf, "the job ended before it could go on elsewhere");
+	else if (rc == 0 && !wf_is_of(wf, &job))
+		wf_stop_forgotten(wf);
 }
 
 /* Soon at first, for whoever cancels a job that has just been taken off its node; then seldom: it may wait for days. */

@@ -1,10 +1,14 @@
 /* The engine as a whole: opening it, and the requests that come from other nodes. */
 #include "engine/internal.h"
 
+#include "base/fault.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#define KILL_WAIT_S 30 /* Slurm's default */
 
 /* ---- threads ---- */
 
@@ -83,6 +87,7 @@ int smg_engine_open(const struct smg_engine_env *env, struct smg_engine **out, s
 
 	e->env = *env;
 	e->cores = cores > 0 ? (int)cores : 1;
+	atomic_init(&e->kill_wait_s, KILL_WAIT_S);
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -92,6 +97,7 @@ int smg_engine_open(const struct smg_engine_env *env, struct smg_engine **out, s
 	pthread_cond_init(&e->looks_done, NULL);
 	pthread_mutex_init(&e->rates_lock, NULL);
 	pthread_mutex_init(&e->doctor_lock, NULL);
+	pthread_mutex_init(&e->keep_lock, NULL);
 	e->pace = smg_pace_new(env->config.max_rate);
 	(void)err; /* what may fail are the handles, and those are open */
 	report_start(e);
@@ -139,6 +145,7 @@ void smg_engine_close(struct smg_engine *e)
 	pthread_mutex_destroy(&e->looks_lock);
 	pthread_cond_destroy(&e->looks_done);
 	pthread_mutex_destroy(&e->rates_lock);
+	pthread_mutex_destroy(&e->keep_lock);
 	pthread_mutex_destroy(&e->doctor_lock);
 	json_decref(e->doctor);
 	pthread_cond_destroy(&e->outbox_ready);
@@ -158,11 +165,9 @@ int smg_engine_images(struct smg_engine *e, const struct smg_caller *caller, jso
 	return 0;
 }
 
-int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
+static int answer(struct smg_engine *e, const char *from, const char *op, const json_t *req, json_t **reply,
+	struct smg_peer_rest *rest, struct smg_err *err)
 {
-	struct smg_engine *e = arg;
-	const char *op = json_str(req, "op");
-
 	if (!strcmp(op, "report"))
 		return report_apply(e, req, reply, err);
 	if (!strcmp(op, "hello"))
@@ -173,6 +178,8 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 		return report_where(e, req, reply, err);
 	if (!strcmp(op, "query"))
 		return report_query(e, json_object_get(req, "ask"), json_int(req, "uid"), reply, err);
+	if (!strcmp(op, "give"))
+		return resume_give(e, req, reply, err);
 	if (!strcmp(op, "claim"))
 		return land_claim(e, from, req, reply, err);
 	if (!strcmp(op, "fetch"))
@@ -187,6 +194,14 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 		return obstacles_answer(e, req, reply, err);
 	if (!strcmp(op, "progress"))
 		return progress_answer(e, req, reply, err);
+	if (!strcmp(op, "journal"))
+		return rebuild_page(e, req, reply, err);
+	if (!strcmp(op, "journal_of"))
+		return rebuild_journal_of(e, from, reply, err);
+	if (!strcmp(op, "rebuild"))
+		return rebuild_answer(e, reply, err);
+	if (!strcmp(op, "inventory"))
+		return inventory_answer(e, reply, err);
 	if (!strcmp(op, "rates"))
 		return *reply = rates_answer(e), 0;
 	if (!strcmp(op, "move"))
@@ -202,6 +217,25 @@ int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **rep
 	if (!strcmp(op, "stream"))
 		return hold_stream(e, req, reply, rest, err);
 	if (!strcmp(op, "release"))
-		return land_release(e, req, reply, err);
+		return land_release(e, from, req, reply, err);
 	return smg_fail(err, SMG_EINVAL, "%s asks '%s', which this release does not know", from, op);
+}
+
+static int serve_point(const char *op, const char *edge, int code, struct smg_err *err)
+{
+	char point[96];
+
+	if (!smg_faults_on)
+		return 0;
+	snprintf(point, sizeof(point), "serve.%.40s.%s", op, edge);
+	return smg_fault(point, code, err);
+}
+
+int smg_engine_peer(void *arg, const char *from, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
+{
+	const char *op = json_str(req, "op");
+
+	if (serve_point(op, "before", SMG_EAGAIN, err) < 0 || answer(arg, from, op, req, reply, rest, err) < 0)
+		return -1;
+	return serve_point(op, "after", 0, err);
 }

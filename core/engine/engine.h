@@ -21,6 +21,8 @@ struct smg_engine_env {
 	struct smg_config config;
 	struct smg_store *journal; /* this node's */
 	struct smg_store *state;   /* the cluster's, on the state host; else NULL */
+	bool journal_is_new;	   /* there was no file of it: what the state host knows of this node goes into it */
+	bool state_is_new;	   /* there was no file of it: what the nodes know goes into it */
 	struct smg_runtime runtime;
 	struct smg_slurm slurm;
 	struct smg_peer peer;
@@ -64,6 +66,16 @@ int smg_engine_images(struct smg_engine *e, const struct smg_caller *caller, jso
 /* "doctor": what is wrong or missing here and between this node and the cluster: {"data": {"node", "version", "checks": [{"check",
  * "level": ok, warning or error, "text"}]}}. For anybody; asks slurmctld, at most every 5 s. */
 int smg_engine_doctor(struct smg_engine *e, json_t **reply);
+/* "gc": {dry_run}: keep_gc, of this node. For root and SlurmUser: SMG_EPERM. */
+int smg_engine_gc(struct smg_engine *e, const struct smg_caller *caller, const json_t *req, json_t **reply, struct smg_err *err);
+/* "rebuild": the state host's file out of the nodes' journals: {"data": {"nodes": [{"node", "workflows", "migrations", "events"} or
+ * {"node", "error"}], and the sums}}. For root and SlurmUser: SMG_EPERM. SMG_EAGAIN: the state host or slurmctld does not answer.
+ */
+int smg_engine_rebuild(struct smg_engine *e, const struct smg_caller *caller, json_t **reply, struct smg_err *err);
+/* "doctor_state": the same form, of the whole cluster's workflows: whether any service runs twice, is nowhere, or has left
+ * something behind (audit.h). For root and SlurmUser: SMG_EPERM. Asks every node's daemon; SMG_EAGAIN: the state host or slurmctld
+ * does not answer. */
+int smg_engine_doctor_state(struct smg_engine *e, const struct smg_caller *caller, json_t **reply, struct smg_err *err);
 /* "container_note": {id, text}: a shim has something to tell the job's owner. */
 int smg_engine_container_note(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 

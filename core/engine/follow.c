@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FORGOTTEN_MS 3000 /* for slurmd to be done with a job after our epilog */
 #define EPILOG_WAIT_MS 60000
 #define FIRST_LOOK_MS 60	      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
 #define LOOK_MAX_MS 2000	      /* between later looks, each of which costs slurmctld a question */
@@ -44,6 +45,7 @@ struct follow {
 	bool held;	   /* by somebody, before the requeue: that stays */
 	bool suspended;	   /* it was, as we requeued it or it was preempted: the hold comes of that */
 	bool off;	   /* its epilog here is over */
+	bool forgotten;	   /* Slurm does not wait for that: a start here before it would fail, and the job be held */
 	unsigned comings;  /* of the job to this node, until it left */
 };
 
@@ -99,6 +101,26 @@ static int64_t last_run_here(struct smg_engine *e, uint32_t job)
 	return run;
 }
 
+/* A node where the job has started again has claimed its workflow from here, or says so by its own state. */
+static bool has_landed(struct smg_engine *e, uint32_t job)
+{
+	bool here = false, gone = true;
+
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
+		here = true;
+		pthread_mutex_lock(&wf->lock);
+		gone = gone && (wf_is_claimed(wf) || wf->ended || wf->state != SMG_WF_SAVED);
+		pthread_mutex_unlock(&wf->lock);
+	}
+	return !here || gone;
+}
+
+/* How many runs there have been after this one; the one that a node would not start is none. */
+static int64_t runs_since(const struct smg_job *job, int64_t run)
+{
+	return (int64_t)job->restarts - job->launch_failed - run;
+}
+
 /* StartTime=now, and ReqNodeList: the target where there is one; else the user's own, if it was ours until now. */
 static int start_job(const struct follow *f, const struct smg_job *job, const char *target, struct smg_err *err)
 {
@@ -117,26 +139,12 @@ static int start_job(const struct follow *f, const struct smg_job *job, const ch
 		start.nodes = p.nodes;
 	}
 	/* The note of this landing may never have come to be, with the daemon that was to write it. */
-	if (!p.node[0] || (run >= 0 && job->restarts <= run + 1))
+	if (!p.node[0] || (run >= 0 ? runs_since(job, run) <= 1 : !has_landed(f->e, f->job)))
 		snprintf(p.node, sizeof(p.node), "%s", f->e->env.config.node);
 	p.borrowed = target[0] != '\0';
 	comment = pointer_write(job->admin_comment, &p);
 	start.comment = strcmp(comment, job->admin_comment) != 0 ? comment : NULL;
 	return sl->ops->start_now(sl->ctx, f->job, &start, err);
-}
-
-/* A node where the job has started again has claimed its workflow from here, or says so by its own state. */
-static bool has_landed(struct smg_engine *e, uint32_t job)
-{
-	bool here = false, gone = true;
-
-	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
-		here = true;
-		pthread_mutex_lock(&wf->lock);
-		gone = gone && (wf->claimed_by[0] || wf->ended || wf->state != SMG_WF_SAVED);
-		pthread_mutex_unlock(&wf->lock);
-	}
-	return !here || gone;
 }
 
 static bool in_crowd(struct smg_engine *e)
@@ -182,6 +190,12 @@ static void give_list_back(const struct follow *f)
 		smg_info("job %u: not started within LandWait where its memory is; it may start anywhere now", f->job);
 }
 
+/* A hold that is Slurm's own, and nobody's wish. */
+static bool hold_to_release(const struct follow *f, const struct smg_job *job)
+{
+	return job->held && !f->held && (job->held_by_limit || f->suspended || (f->forgotten && job->launch_failed));
+}
+
 /* True: it is done, or cannot be. */
 static bool try_start(const struct follow *f, const struct smg_job *job, struct smg_err *err)
 {
@@ -191,7 +205,7 @@ static bool try_start(const struct follow *f, const struct smg_job *job, struct 
 	job_target(f->e, f->job, target, sizeof(target));
 	if (!target[0])
 		mark_wait_next_second(f->e, f->job);
-	if (job->held && !f->held && (job->held_by_limit || f->suspended) && sl->ops->unhold(sl->ctx, f->job, f->priority, err) < 0)
+	if (hold_to_release(f, job) && sl->ops->unhold(sl->ctx, f->job, f->priority, err) < 0)
 		smg_warn("job %u: %s", f->job, err->msg);
 	if (start_job(f, job, target, err) < 0)
 		return err->code != SMG_EBUSY && err->code != SMG_EAGAIN;
@@ -211,6 +225,19 @@ static void count_followed(struct smg_engine *e, int by)
 	pthread_mutex_unlock(&e->lock);
 }
 
+/* None of the job's workflows here is the record's. */
+static bool is_another(struct smg_engine *e, const struct smg_job *job)
+{
+	bool mine = false, other = false;
+
+	for (struct wf *wf = wf_next_of_job(e, job->id, NULL); wf; wf = wf_next_of_job(e, job->id, wf)) {
+		pthread_mutex_lock(&wf->lock);
+		*(wf_is_of(wf, job) ? &mine : &other) = true;
+		pthread_mutex_unlock(&wf->lock);
+	}
+	return other && !mine;
+}
+
 /* The job is COMPLETING, then PENDING with a start two minutes off: an update counts only once it is exactly PENDING (FACTS). */
 static void start_when_pending(struct follow f)
 {
@@ -222,7 +249,7 @@ static void start_when_pending(struct follow f)
 
 	if (!f.off) {
 		mark_wait_epilog(f.e, f.job, EPILOG_WAIT_MS);
-		pause = next_pause(f.e, 0);
+		pause = f.forgotten ? FORGOTTEN_MS : next_pause(f.e, 0);
 	}
 	for (until = smg_steady_us() + LOOK_FOR_US; smg_steady_us() < until; pause = next_pause(f.e, pause)) {
 		if (!engine_pause(f.e, pause))
@@ -236,8 +263,10 @@ static void start_when_pending(struct follow f)
 			return;
 		if (job.state != SMG_JOB_PENDING && !job.requeuing && !job.completing)
 			return; /* cancelled, or running again already */
+		if (is_another(f.e, &job))
+			return; /* our job is forgotten, and this one has its number */
 		run = last_run_here(f.e, f.job);
-		if (run >= 0 && job.restarts > run + 1)
+		if (run >= 0 && runs_since(&job, run) > 1)
 			return; /* it has been on another node since, which sees to it */
 		if (job.state != SMG_JOB_PENDING || job.completing || job.requeuing)
 			continue;
@@ -274,6 +303,18 @@ static bool hold_is_ours(struct smg_engine *e, const struct smg_job *info)
 	return yes;
 }
 
+static bool is_forgotten(struct smg_engine *e, uint32_t job)
+{
+	bool yes = false;
+
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
+		pthread_mutex_lock(&wf->lock);
+		yes = yes || wf->forgotten;
+		pthread_mutex_unlock(&wf->lock);
+	}
+	return yes;
+}
+
 void job_follow(struct smg_engine *e, const struct smg_job *info)
 {
 	struct follow *f;
@@ -285,7 +326,8 @@ void job_follow(struct smg_engine *e, const struct smg_job *info)
 	mark_see(e, info); /* nothing where the run has ended */
 	f->held = mark_seen(e, info->id, &f->priority) && !f->priority;
 	f->suspended = hold_is_ours(e, info);
-	f->off = info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing;
+	f->forgotten = is_forgotten(e, info->id);
+	f->off = info->state == SMG_JOB_PENDING && !info->completing && !info->requeuing && !f->forgotten;
 	engine_thread(e, follow_main, f);
 }
 

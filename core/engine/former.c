@@ -8,17 +8,39 @@
 #include <string.h>
 #include <unistd.h>
 
-static void *save_late(void *arg)
+struct late {
+	struct wf *wf;
+	struct leaving l;
+};
+
+static void *late_main(void *arg)
 {
-	struct wf *wf = arg;
-	struct leaving l = {.e = wf->e, .cause = "recover", .heard_us = smg_now_us()};
+	struct late late = *(struct late *)arg;
+
+	free(arg);
+	pthread_mutex_lock(&late.wf->lock);
+	save_go_on(late.wf, &late.l);
+	wf_settle_unsavable(late.wf);
+	wf_drop(late.wf);
+	return NULL;
+}
+
+/* Its end here was missed, say because this daemon was away. It is being saved from now on: begun a moment later, that might be in
+ * the job's next run, which is here again. Under the lock. */
+static void save_late(struct wf *wf)
+{
+	struct late *late = smg_xcalloc(1, sizeof(*late));
 	struct smg_err err = {0};
 
-	if (wf_save(wf, &l, &err) < 0)
+	late->wf = wf;
+	late->l = (struct leaving){.e = wf->e, .cause = "recover", .heard_us = smg_now_us()};
+	if (save_begin(wf, &late->l, &err) < 0) {
 		smg_warn("%s: %s", wf->id, err.msg);
-	wf_settle_unsavable(wf);
-	wf_drop(wf);
-	return NULL;
+		free(late);
+		return;
+	}
+	wf_hold(wf);
+	engine_thread(wf->e, late_main, late);
 }
 
 /* The journal's rows with what memory knows better: on a full disk the last writes are missing there. */
@@ -47,34 +69,6 @@ static int export_now(struct wf *wf, json_t **items, struct smg_err *err)
 	return 0;
 }
 
-/* The state host and Slurm's record may both be behind for a moment. */
-static void note_moved(struct smg_engine *e, const char *workflow, const char *node)
-{
-	struct moved *m;
-
-	pthread_mutex_lock(&e->lock);
-	m = &e->moved[e->n_moved++ % MOVED_MAX];
-	snprintf(m->workflow, sizeof(m->workflow), "%s", workflow);
-	snprintf(m->node, sizeof(m->node), "%s", node);
-	pthread_mutex_unlock(&e->lock);
-}
-
-static bool moved_to(struct smg_engine *e, const char *workflow, char *node, size_t n)
-{
-	bool found = false;
-
-	pthread_mutex_lock(&e->lock);
-	for (unsigned i = 0; i < MOVED_MAX && !found; i++) { /* the latest first */
-		const struct moved *m = &e->moved[(e->n_moved - 1 - i) % MOVED_MAX];
-
-		found = !strcmp(m->workflow, workflow);
-		if (found)
-			snprintf(node, n, "%s", m->node);
-	}
-	pthread_mutex_unlock(&e->lock);
-	return found;
-}
-
 static int claim_ended(struct smg_engine *e, const char *id, json_t **reply, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *rows = NULL;
@@ -91,56 +85,116 @@ static int claim_ended(struct smg_engine *e, const char *id, json_t **reply, str
 	return 0;
 }
 
-static int claim_locked(struct wf *wf, const char *from, uint32_t restarts, json_t **reply, struct smg_err *err)
+bool wf_is_claimed(const struct wf *wf)
 {
-	SMG_AUTOFREE char *tail = tail_dir(wf);
-	json_t *items = NULL;
+	return wf->claimed_by[0] && wf->claimed_run > wf->restarts && strcmp(wf->claimed_by, wf->e->env.config.node) != 0;
+}
 
-	if (wf->ended && wf->state != SMG_WF_SAVED) {
-		*reply = json_pack("{s:b,s:I}", "ended", 1, "status", (json_int_t)wf->exit_status);
-		return 0;
-	}
+/* On record before the claimer hears of it: were it forgotten, this copy would be used once more, though another has outrun it. */
+void claim_put(struct wf *wf, const char *node, int64_t run)
+{
+	struct smg_err err = {0};
+
+	snprintf(wf->claimed_by, sizeof(wf->claimed_by), "%s", node);
+	wf->claimed_run = run;
+	if (smg_store_claim(wf->e->env.journal, wf->id, node, run, &err) < 0)
+		smg_warn("%s: that %s has claimed it is not on record: %s", wf->id, node, err.msg);
+}
+
+/* Is it saved here, for that run of its job to go on with? */
+static int check_claim(struct wf *wf, int64_t restarts, struct smg_err *err)
+{
 	if (wf->restarts >= restarts)
-		return smg_fail(err, SMG_EPERM, "workflow %s is in restart %u of its job here; %u is not later", wf->id,
-			wf->restarts, restarts);
+		return smg_fail(err, SMG_EPERM, "workflow %s is in restart %lld of its job here; %lld is not later", wf->id,
+			(long long)wf->restarts, (long long)restarts);
+	if (wf_is_claimed(wf) && restarts < wf->claimed_run)
+		return smg_fail(err, SMG_EPERM, "workflow %s has been claimed by %s for restart %lld of its job; %lld is not later",
+			wf->id, wf->claimed_by, (long long)wf->claimed_run, (long long)restarts);
 	if (wf->state != SMG_WF_SAVED) {
-		if (!wf->saving) { /* its end here was missed, say because this daemon was away: the services are still alive */
-			wf_hold(wf);
-			engine_thread(wf->e, save_late, wf);
-		}
+		if (!wf->saving)
+			save_late(wf);
 		return smg_fail(err, SMG_EBUSY, "workflow %s is still being saved on %s", wf->id, wf->e->env.config.node);
 	}
 	for (size_t i = 0; i < wf->spec->n; i++)
 		if (wf->svc[i].unsavable || wf->svc[i].busy)
 			return smg_fail(err, SMG_EBUSY, "service %s is still being ended on %s", wf->svc[i].spec->name,
 				wf->e->env.config.node);
+	return 0;
+}
+
+/* The asker was sent here since we claimed it from another node for that run of the job: then we have never had it. But for one
+ * that Slurm has forgotten since, whose number is on record with the claims. */
+static bool is_older(const struct wf *wf, int64_t run)
+{
+	return run > 0 && wf->restarts < run && wf->claimed_run < run;
+}
+
+static int claim_locked(struct wf *wf, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	SMG_AUTOFREE char *tail = tail_dir(wf);
+	int64_t restarts = json_int(req, "restarts");
+	json_t *items = NULL;
+
+	if (wf->ended && wf->state != SMG_WF_SAVED) {
+		*reply = json_pack("{s:b,s:I}", "ended", 1, "status", (json_int_t)wf->exit_status);
+		return 0;
+	}
+	if (is_older(wf, json_int(req, "run")))
+		return smg_fail(err, SMG_ENOENT, "what %s has of workflow %s is older", wf->e->env.config.node, wf->id);
+	if (check_claim(wf, restarts, err) < 0)
+		return -1;
+	if (wf_is_claimed(wf) && strcmp(wf->claimed_by, from) != 0 && strcmp(wf->claimed_by, json_str(req, "not_at")) != 0) {
+		*reply = json_pack("{s:s,s:I,s:b}", "moved", wf->claimed_by, "run", (json_int_t)wf->claimed_run, "kept", 1);
+		return 0;
+	}
 	if (export_now(wf, &items, err) < 0)
 		return -1;
-	snprintf(wf->claimed_by, sizeof(wf->claimed_by), "%s", from);
+	claim_put(wf, from, restarts);
 	*reply = json_pack("{s:o,s:b}", "items", items, "tail", access(tail, F_OK) == 0);
+	return 0;
+}
+
+/*
+ * Not here any more: it ended here, or went on to another node. The state host and Slurm's record may both be behind that. That it
+ * went on before the run for which the asker was sent here says nothing: since then it has not been here.
+ */
+static int claim_gone(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	const char *id = json_str(req, "workflow");
+	char node[64];
+	int64_t run;
+
+	if (claim_ended(e, id, reply, err) == 0)
+		return 0;
+	if (err->code != SMG_ENOENT || smg_store_claimed(e->env.journal, id, node, sizeof(node), &run, err) < 0)
+		return -1;
+	if (!node[0] || !strcmp(node, e->env.config.node) || run <= json_int(req, "run"))
+		return smg_fail(err, SMG_ENOENT, "workflow %s is not known here", id);
+	*reply = json_pack("{s:s,s:I}", "moved", node, "run", (json_int_t)run);
 	return 0;
 }
 
 int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	struct wf *wf = wf_find(e, json_str(req, "workflow"));
-	char node[64];
+	bool odd;
 	int rc;
 
-	if (!wf && moved_to(e, json_str(req, "workflow"), node, sizeof(node))) {
-		*reply = json_pack("{s:s}", "moved", node);
-		return 0;
-	}
 	if (!wf)
-		return claim_ended(e, json_str(req, "workflow"), reply, err);
+		return claim_gone(e, req, reply, err);
 	pthread_mutex_lock(&wf->lock);
-	rc = claim_locked(wf, from, (uint32_t)json_int(req, "restarts"), reply, err);
+	odd = !wf->ended && wf->restarts >= json_int(req, "restarts") && strcmp(from, e->env.config.node) != 0;
+	pthread_mutex_unlock(&wf->lock);
+	if (odd)
+		run_check_forgotten(wf);
+	pthread_mutex_lock(&wf->lock);
+	rc = claim_locked(wf, from, req, reply, err);
 	pthread_mutex_unlock(&wf->lock);
 	wf_drop(wf);
 	return rc;
 }
 
-/* A workflow of this node that is saved and whose job is in a later life. */
+/* A workflow of this node that is saved and whose job is in a later life, which no still later one has claimed. */
 static struct wf *find_saved(struct smg_engine *e, const json_t *req, struct smg_err *err)
 {
 	struct wf *wf = wf_find(e, json_str(req, "workflow"));
@@ -151,7 +205,8 @@ static struct wf *find_saved(struct smg_engine *e, const json_t *req, struct smg
 		return NULL;
 	}
 	pthread_mutex_lock(&wf->lock);
-	ok = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && json_int(req, "restarts") > wf->restarts;
+	ok = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && json_int(req, "restarts") > wf->restarts &&
+	     (!wf_is_claimed(wf) || json_int(req, "restarts") >= wf->claimed_run);
 	pthread_mutex_unlock(&wf->lock);
 	if (!ok) {
 		smg_fail(err, SMG_EBUSY, "workflow %s is not saved here for restart %lld", wf->id,
@@ -205,11 +260,11 @@ void land_drop_copy(struct wf *wf)
 	for (size_t i = 0; i < wf->spec->n; i++)
 		if (wf->svc[i].have_copy)
 			land_drop_images(wf, i);
+	smg_job_cgroup_remove(wf->cgroup); /* the folder says which it is */
 	if (smg_rmtree(wf->dir, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);
-	if (smg_store_forget(wf->e->env.journal, wf->id, &err) < 0)
+	if (smg_store_retire(wf->e->env.journal, wf->id, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);
-	smg_job_cgroup_remove(wf->cgroup);
 }
 
 static bool wf_is_here(struct smg_engine *e, const char *id)
@@ -223,9 +278,12 @@ static bool wf_is_here(struct smg_engine *e, const char *id)
 
 static void drop_for(struct wf *wf, const char *node)
 {
+	pthread_mutex_lock(&wf->lock);
+	if (!wf_is_claimed(wf))
+		claim_put(wf, node, wf->restarts + 1);
+	pthread_mutex_unlock(&wf->lock);
 	land_drop_copy(wf);
 	smg_info("%s: is on %s now, the copy here is dropped", wf->id, node);
-	note_moved(wf->e, wf->id, node);
 	land_retire(wf);
 }
 
@@ -270,7 +328,7 @@ void land_outdated(struct smg_engine *e, const char *from, const json_t *req)
 	wf_drop(wf);
 }
 
-int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+int land_release(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	struct wf *wf;
 
@@ -284,7 +342,7 @@ int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct
 	pthread_mutex_lock(&wf->lock);
 	land_release_all(wf); /* a landing here that was cut short never came to that */
 	pthread_mutex_unlock(&wf->lock);
-	drop_for(wf, wf->claimed_by);
+	drop_for(wf, from);
 	wf_drop(wf);
 	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;

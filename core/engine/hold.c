@@ -194,6 +194,20 @@ static int exchange(const char *a, const char *b, struct smg_err *err)
 	return 0;
 }
 
+/* The images `from`, in place of what `to` is now, which is a link to them. In one step, so that there is a copy at any time. */
+static int copy_to_disk(const char *from, const char *to, struct smg_err *err)
+{
+	SMG_AUTOFREE char *part = smg_xasprintf("%s.part", to);
+	const char *argv[] = {"cp", "--archive", "--sparse=always", from, part, NULL};
+	struct smg_run r = {.argv = argv};
+	int rc;
+
+	smg_rmtree(part, NULL);
+	rc = smg_run_ok(&r, NULL, err) < 0 || smg_sync_tree(part, err) < 0 || exchange(part, to, err) < 0 ? -1 : 0;
+	smg_rmtree(part, NULL);
+	return rc;
+}
+
 /* The job is late, not gone: its memory is the only copy there is, so it goes to the disk and the memory becomes free. */
 static void to_disk(struct smg_engine *e, struct hold *h)
 {
@@ -204,22 +218,13 @@ static void to_disk(struct smg_engine *e, struct hold *h)
 	for (size_t i = 0; i < h->n; i++) {
 		SMG_AUTOFREE char *from = smg_xasprintf("%s/%s/images", h->dir, h->services[i].name);
 		SMG_AUTOFREE char *to = smg_xasprintf("%s/%s/images", h->disk, h->services[i].name);
-		SMG_AUTOFREE char *part = smg_xasprintf("%s.part", to);
 		SMG_AUTOFREE char *done = smg_xasprintf("%s/%s/complete", h->disk, h->services[i].name);
-		const char *argv[] = {"cp", "--archive", "--sparse=always", from, part, NULL};
-		struct smg_run r = {.argv = argv};
 
-		if (!h->services[i].complete)
-			continue;
-		smg_rmtree(part, NULL);
-		/* In one step, so that there is a copy at any time, also if the job lands just now and takes the folder away. */
-		if (smg_run_ok(&r, NULL, &err) < 0 || smg_sync_tree(part, &err) < 0 || exchange(part, to, &err) < 0 ||
-			smg_write_file(done, "", 0, 0600, &err) < 0) {
-			smg_rmtree(part, NULL);
+		/* The job may land just now and take the folder away. */
+		if (h->services[i].complete && (copy_to_disk(from, to, &err) < 0 || smg_write_file(done, "", 0, 0600, &err) < 0)) {
 			smg_warn("%s: stays in memory: %s", h->workflow, err.msg);
 			return;
 		}
-		smg_rmtree(part, NULL);
 	}
 	pthread_mutex_lock(&e->hold_lock);
 	memory = h->dir;
@@ -402,7 +407,7 @@ int hold_room(struct smg_engine *e, const char *from, const json_t *req, json_t 
 	h = hold_new(e, workflow);
 	h->job = (uint32_t)json_int(req, "job");
 	h->granted = bytes + bytes / 16 + ROOM_EXTRA;
-	h->in_memory = !json_is_true(json_object_get(req, "disk")) && fits_in_memory(e, h->granted);
+	h->in_memory = !e->env.config.durable_disk && !json_is_true(json_object_get(req, "disk")) && fits_in_memory(e, h->granted);
 	h->secret_until = smg_steady_us() + SECRET_KEPT_US;
 	snprintf(h->migration, sizeof(h->migration), "%s", json_str(req, "migration"));
 	snprintf(h->from, sizeof(h->from), "%s", from);
@@ -546,6 +551,19 @@ void hold_used(struct smg_engine *e, const char *workflow, const char *service)
 	hold_put(e, h);
 }
 
+int hold_keep(struct smg_engine *e, const char *workflow, const char *service, const char *dir, struct smg_err *err)
+{
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", dir), *memory = smg_xasprintf("%s/", e->env.memory_dir);
+	char held[4096];
+	ssize_t n = readlink(images, held, sizeof(held) - 1);
+
+	held[n > 0 ? n : 0] = '\0'; /* else they are on the disk, or their link leads to SpareDir */
+	if (!strncmp(held, memory, strlen(memory)) && copy_to_disk(held, images, err) < 0)
+		return -1;
+	hold_used(e, workflow, service);
+	return 0;
+}
+
 void hold_rest(struct smg_engine *e, const char *workflow)
 {
 	struct hold *h = hold_get(e, workflow);
@@ -606,6 +624,7 @@ static void mark_landed(struct hold *h)
 static void recover_hold(struct smg_engine *e, const char *parent, const char *workflow)
 {
 	SMG_AUTOFREE char *mark = smg_xasprintf("%s/%s/.hold", parent, workflow);
+	SMG_AUTOFREE char *memory = smg_xasprintf("%s/hold", e->env.memory_dir);
 	SMG_AUTOJSON json_t *j = json_load_file(mark, 0, NULL);
 	struct hold *h;
 	struct wf *wf;
@@ -615,9 +634,13 @@ static void recover_hold(struct smg_engine *e, const char *parent, const char *w
 		hold_put(e, h);
 		return;
 	}
-	if (!j)
-		return;
 	h = hold_new(e, workflow);
+	if (!j) { /* the daemon before had just made it: nobody was told. On the disk it may be the layers of one in memory */
+		if (!strcmp(parent, memory))
+			remove_files(e, h->dir, h->disk);
+		hold_free(h);
+		return;
+	}
 	free(h->dir);
 	h->dir = smg_xasprintf("%s/%s", parent, workflow);
 	h->job = (uint32_t)json_int(j, "job");

@@ -1,6 +1,7 @@
 /* What is streamed into a hold: who may, one connection a service at a time, and what came whole. */
 #include "engine/hold.h"
 
+#include "base/fault.h"
 #include "transfer/auth.h"
 
 #include <openssl/crypto.h>
@@ -88,10 +89,13 @@ static int receive(struct arrival *a, struct smg_wire *w, struct smg_memory_stat
 	if (smg_rmtree(dir, err) < 0 || smg_rmtree(disk, err) < 0 || smg_mkdirs(disk, 0700, err) < 0 ||
 		smg_mkdirs(images, 0700, err) < 0)
 		return -1;
-	if (smg_memory_receive(w, a->h->key, &to, stats, proof, err) < 0)
+	if (smg_memory_receive(w, a->h->key, &to, stats, proof, err) < 0 || smg_fault("hold.received", SMG_ENOSPC, err) < 0)
 		return -1;
 	if (strcmp(link, images) && symlink(images, link) < 0)
 		return smg_fail_errno(err, "cannot make %s", link);
+	/* Once we say that it is here, the sender lets go of the only other life that it has. */
+	if (a->e->env.config.durable_disk && smg_sync_tree(disk, err) < 0)
+		return -1;
 	return smg_write_file(done, "", 0, 0600, err);
 }
 
@@ -146,6 +150,7 @@ static void serve_stream(void *arg, int fd)
 				drop_failed(a);
 		}
 		arrived(a, fd, rc == 0, atomic_load(&stats.memory));
+		smg_fault("hold.complete", 0, NULL);
 		smg_memory_reply(w, proof, rc == 0 ? NULL : &err);
 	} else {
 		arrived(a, fd, false, 0);

@@ -56,6 +56,8 @@ struct svc {
 	int64_t restart_pause;	      /* the last one, in us; 0: there has been none */
 	int64_t frozen_at;	      /* steady clock: stands still since, its job being suspended; 0: it does not */
 	bool unstoppable;	      /* it could not be frozen, in the present suspension */
+	bool stuck;		      /* it could not be thawed, which has been said */
+	bool lost;		      /* with the node: it begins anew in the job's next run */
 	bool told_unmet;	      /* that this node cannot keep its limits has been said */
 	int64_t next_probe;	      /* steady clock */
 	unsigned bad_probes;
@@ -133,17 +135,21 @@ struct wf {
 	char *dir, cgroup[512];
 	int out_fd, err_fd, log_fd; /* log_fd: the folder for the services' log files, or -1 */
 	struct client *client;
+	json_t *unheard; /* array of messages that were for a client while none was there, or NULL */
 	enum smg_wf_state state;
 	atomic_bool leaving;	      /* saved or stopped: nothing that takes long is begun, and an unpacking is given up */
 	bool suspended;		      /* its job is: Slurm's word */
+	bool forgotten;		      /* by Slurm, its present run: the node may not be done with that though the job is PENDING */
 	bool at_standstill;	      /* a worker freezes or thaws its services just now */
 	bool keep;		      /* what is saved is kept though the job has ended: it was not allowed to go on */
 	struct hand *hand;	      /* it is being saved, and moves by hand */
+	time_t submitted;	      /* as Slurm has it of a first run that began here; 0: not known (any more) */
+	int64_t stop_by;	      /* steady clock, where stopping: no service is given longer */
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
 	char stop_why[256];
 	int workers, fetching;
 	struct crowd dumping, restoring;
-	uint32_t restarts;
+	int64_t restarts; /* of its job, when it was last in it; -1: not yet, it was another job's (resume.c) */
 	int64_t rev, migrations, created_us;
 	int64_t limit_s, used_s; /* the job's time limit as the site gave it, and what former runs used of it */
 	int64_t exit_status;
@@ -155,9 +161,10 @@ struct wf {
 	json_t *sources;		 /* array of nodes that keep a former copy until all runs here */
 	int64_t look_at;		 /* SAVED: is there still a job? steady clock, not before; 0: not set */
 	uint64_t changes;		 /* counts wf_wake: a change while the conductor looked away is not missed */
-	char claimed_by[64];
-	pthread_mutex_t net_lock;   /* outermost: whoever makes or removes what services share, the network and volumes */
-	bool net_made;		    /* under net_lock */
+	char claimed_by[64];		 /* the node that last claimed what is saved here; "": none */
+	int64_t claimed_run;		 /* for that run of the job; an older claim than the workflow's own run means nothing */
+	pthread_mutex_t net_lock;	 /* outermost: whoever makes or removes what services share, the network and volumes */
+	bool net_made;			 /* under net_lock */
 	bool net_held, net_freeing; /* under the lock: its services stand still, on both sides of a move; they are being let go */
 };
 
@@ -180,15 +187,10 @@ struct job_mark {
 	int64_t record_at;	/* at this time, steady clock */
 };
 
-#define MOVED_MAX 256 /* workflows that left this node of late: whoever looks for one here is sent on */
-struct moved {
-	char workflow[128], node[64];
-};
+#define CGROUP_FILE ".cgroup" /* in a workflow's folder; no service's name begins so */
 
 struct smg_engine {
 	struct smg_engine_env env;
-	struct moved moved[MOVED_MAX];
-	unsigned n_moved;
 	pthread_mutex_t lock; /* lists and counts; innermost: nothing else is locked under it */
 	pthread_cond_t less;  /* monotonic clock: a thread has ended, or all are to */
 	int threads;
@@ -203,6 +205,7 @@ struct smg_engine {
 	pthread_cond_t outbox_ready;
 	int64_t outbox_kick;
 	int cores;
+	atomic_int kill_wait_s;	   /* KillWait; Slurm's default until it has been asked for */
 	pthread_mutex_t hold_lock; /* innermost, too */
 	struct hold *holds;
 	bool hold_watched; /* a thread looks after them */
@@ -210,7 +213,8 @@ struct smg_engine {
 	struct smg_pace *pace;	    /* MaxRate; NULL: none */
 	pthread_mutex_t looks_lock; /* innermost, too */
 	pthread_cond_t looks_done;
-	struct look *looks; /* crowd.c */
+	struct look *looks;	   /* crowd.c */
+	pthread_mutex_t keep_lock; /* one sweep at a time */
 	pthread_mutex_t doctor_lock;
 	json_t *doctor;	   /* under it: what the last look found, */
 	int64_t doctor_at; /* and when, steady clock */
@@ -233,7 +237,7 @@ struct wf *wf_find(struct smg_engine *e, const char *id); /* a new reference or 
  * met.
  */
 struct wf *wf_next_of_job(struct smg_engine *e, uint32_t job, struct wf *after);
-void wf_set_restarts(struct wf *wf, uint32_t restarts); /* a later life: its rows outrank all former ones */
+void wf_set_restarts(struct wf *wf, int64_t restarts); /* a later life: its rows outrank all former ones */
 
 /* Under wf->lock. A failed write is logged and kept in mind (the daemon goes on: losing the record is better than losing the work).
  */
@@ -250,6 +254,7 @@ void wf_say(struct wf *wf, const char *service, enum smg_level level, const char
 void engine_event(
 	struct smg_engine *e, uint32_t job, const char *workflow, const char *service, enum smg_level level, const char *text);
 void client_push(struct wf *wf, json_t *msg); /* steals msg; under wf->lock */
+void client_tell_unheard(struct wf *wf);      /* to one that has just attached; under wf->lock */
 void wf_wake(struct wf *wf);
 /* Waits for a change until the steady time `until` (0: for ever). Under wf->lock. */
 void wf_wait(struct wf *wf, int64_t until);
@@ -257,6 +262,11 @@ void wf_wait(struct wf *wf, int64_t until);
 /* A thread that holds a reference to wf and is counted in wf->workers. Under wf->lock. */
 typedef void worker_fn(struct wf *wf, size_t i);
 void wf_worker(struct wf *wf, worker_fn *fn, size_t i);
+/* Without the lock; tried again where the reason may have passed, and the container not ended. svc_freeze, svc_cleanup: three
+ * times, a third of a second apart; svc_dump: twice. */
+int svc_freeze(struct wf *wf, size_t i, struct smg_err *err);
+int svc_cleanup(struct wf *wf, size_t i, struct smg_err *err);
+int svc_dump(struct wf *wf, size_t i, const char *images, int64_t *bytes, struct smg_err *err);
 
 /* ---- conduct.c ---- */
 void conduct_start(struct wf *wf);
@@ -312,6 +322,8 @@ struct leaving {
 int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err);
 /* The parts of it, under the lock. save_begin: it is being saved from here on; or SMG_EBUSY. */
 int save_begin(struct wf *wf, struct leaving *l, struct smg_err *err);
+/* The rest of wf_save: begins with the lock, and ends without it. */
+void save_go_on(struct wf *wf, struct leaving *l);
 /* Freezes and saves; lets go of the lock meanwhile. Where it moves by hand, it may be off afterwards. */
 void save_services(struct wf *wf, struct leaving *l);
 /* Saved are the services that are; the job may go. */
@@ -456,6 +468,9 @@ int progress_answer(struct smg_engine *e, const json_t *req, json_t **reply, str
 int ask_node_of_job(struct smg_engine *e, uint32_t job, int64_t uid, char *node, size_t n, struct smg_err *err);
 /* A peer's question to the node, which may be this one. */
 int ask_node(struct smg_engine *e, const char *node, const json_t *req, int timeout_ms, json_t **data, struct smg_err *err);
+/* The same question to each node that Slurm knows, several at one time: {NODE: its answer, or {"error": why there is none}}, which
+ * the caller owns; NULL with err where Slurm does not say which nodes there are. */
+json_t *ask_every_node(struct smg_engine *e, const json_t *req, int timeout_ms, struct smg_err *err);
 /* Whose jobs the caller may act on: -1: everybody's (root, SlurmUser), else his own uid. Asks Slurm. */
 int64_t ask_as(struct smg_engine *e, const struct smg_caller *caller);
 
@@ -512,6 +527,9 @@ json_t *hold_complete(struct smg_engine *e, const char *workflow, const char *mi
 void hold_token(char out[65], const unsigned char *key, const char *migration, const char *service, int64_t attempt);
 /* The job is here: what is held of the service becomes its folder `dir`. False: nothing complete is held. */
 bool hold_land(struct smg_engine *e, const char *workflow, const char *service, const char *dir);
+/* What is kept of a service that is over, in its folder `dir`, is not to take memory, nor to go with it: its images are brought to
+ * the disk. -1: they stay where they are. Blocks. */
+int hold_keep(struct smg_engine *e, const char *workflow, const char *service, const char *dir, struct smg_err *err);
 /* The service's images are not needed any more. */
 void hold_used(struct smg_engine *e, const char *workflow, const char *service);
 void hold_close(struct smg_engine *e);	 /* what is held stays; the list is freed */
@@ -572,50 +590,87 @@ void mark_drop_unless(struct smg_engine *e, uint32_t job, unsigned comings);
 void stop_job(struct smg_engine *e, uint32_t job, const char *why); /* all of its workflows here */
 /* In a thread of its own: asks slurmctld what a signal meant, and acts on it. One at a time for a job. */
 void engine_judge(struct smg_engine *e, uint32_t job);
-/* "[smigrate node=N]" into the job's AdminComment, in a thread of its own. */
+/* "[smigrate node=N]" into the job's AdminComment, in a thread of its own; engine_note_node_first: at once, blocks. */
 void engine_note_node(struct smg_engine *e, const struct smg_job *job);
+void engine_note_node_first(struct smg_engine *e, const struct smg_job *job);
+
+/* ---- resume.c: what is kept of a job that failed goes on in another ---- */
+/* "give": {workflow, job, uid}: what is kept here of the workflow becomes that job's, saved before its first run. SMG_ENOENT:
+ * nothing of it is kept here; SMG_EPERM: it is another user's. Once more is no error. */
+int resume_give(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+/* In the job's run: has the node that keeps what job `from` left give it to this one, as workflow `id`, and takes it over: *out, a
+ * new reference, or NULL where that is this node: it is to be found here now. SMG_EAGAIN, SMG_EBUSY: ask again. */
+int resume_take(
+	struct smg_engine *e, uint32_t from, const char *id, const struct smg_job *job, struct wf **out, struct smg_err *err);
+
+/* ---- forgotten.c ---- */
+/* Something says that the workflow's job is not in the run in which the workflow is, nor in a later one. Asks Slurm whether that
+ * run is forgotten, and then counts it as the one before the job's next. Blocks; without the lock. */
+void run_check_forgotten(struct wf *wf);
+/* False: the record is that of another job, which was submitted later. Under wf->lock. */
+bool wf_is_of(const struct wf *wf, const struct smg_job *job);
+void wf_stop_forgotten(struct wf *wf); /* under wf->lock */
 
 /* ---- land.c ---- */
-/* Saved here, but the job has been on another node since: what that one has counts. */
-bool land_moved_on(struct wf *wf, const struct smg_job *job);
 /* The copy here is no more than files: what another node knows of the workflow is taken up in its place. */
 void land_retire(struct wf *wf);
 /*
  * Finds the workflow's former life. 0: *out is it, or NULL where there was none; or it is over already: *ended, *status. -1: not to
- * be known now (SMG_EAGAIN, SMG_EBUSY: ask again). patient: Slurm's record of the job alone, which may be out of date, is not
- * enough to say that there was none.
+ * be known now (SMG_EAGAIN, SMG_EBUSY: ask again). here: this node has a copy that another has claimed, which is
+ * to be asked first. patient: Slurm's record of the job alone, which may be out of date, is not enough to say that there was none.
  */
-int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, bool patient, struct wf **out, bool *ended,
-	int64_t *status, struct smg_err *err);
+int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, bool here, bool patient, struct wf **out,
+	bool *ended, int64_t *status, struct smg_err *err);
+/* Claims the workflow from that very node, for that run of its job, and takes it over: a new reference. SMG_EAGAIN, SMG_EBUSY: ask
+ * again. */
+int land_take(struct smg_engine *e, const char *node, const char *id, uint32_t restarts, struct wf **out, struct smg_err *err);
 /* Under wf->lock: fetches and restores what may be; returns when to look again without a change (steady clock; 0: only then). */
 int64_t land_step(struct wf *wf);
 /* Under wf->lock, as the landing begins (or a daemon comes back in it): services whose memory was streamed here take it over; where
  * it is gone, they start anew. */
 void land_take_held(struct wf *wf);
-bool land_over(const struct wf *wf); /* nothing is left to restore */
-void land_recover(struct wf *wf);    /* under wf->lock, once, after a restart of the daemon */
-void land_done(struct wf *wf);	     /* under wf->lock: tells, and has the former node drop its copy */
+bool land_over(const struct wf *wf);		       /* nothing is left to restore */
+void land_recover(struct wf *wf);		       /* under wf->lock, once, after a restart of the daemon */
+void land_done(struct wf *wf);			       /* under wf->lock: tells, and has the former node drop its copy */
+void land_drop_images(struct wf *wf, size_t i);	       /* blocks; without the lock */
+void land_add_source(struct wf *wf, const char *node); /* under wf->lock: it keeps a copy, and is to be told when that may go */
+
+/* ---- release.c: copies elsewhere may go; who cannot be reached is told later ---- */
 /* Tells the nodes (an array of names) that what they hold for the migration is not needed. Without the lock. */
 void land_release_at(struct wf *wf, const json_t *nodes, const char *migration);
 void land_forget_held(struct wf *wf); /* blocks; without the lock: it stopped while its memory waited on other nodes */
 void land_room_unused(struct wf *wf, const char *node); /* under wf->lock: the node's room for this migration is to go, soon */
-void land_drop_images(struct wf *wf, size_t i);		/* blocks; without the lock */
-/* Under wf->lock: the nodes that keep copies older than what is here are told that those may go. */
+/* Under wf->lock: the nodes that keep copies older than what is here are told that those may go; land_release_sources: if all of it
+ * still runs by then. */
 void land_release_all(struct wf *wf);
+void land_release_sources(struct wf *wf);
 
 /* ---- former.c: what was here is wanted elsewhere ---- */
-void land_drop_copy(struct wf *wf); /* blocks; without the lock */
+/* Another node has claimed what is saved here, for a later run than the one that it has been in here: what that one has counts.
+ * Under wf->lock. */
+bool wf_is_claimed(const struct wf *wf);
+void claim_put(struct wf *wf, const char *node, int64_t run); /* that it is so, on record; under the lock */
+void land_drop_copy(struct wf *wf);			      /* blocks; without the lock */
 int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err);
 int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
 int land_fetch_tail(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
-int land_release(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+int land_release(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err);
 /* `from` is about to stream the workflow of that request for room to this node: what is saved of it here and has run there since is
  * dropped, as if the release had come that was never heard. */
 void land_outdated(struct smg_engine *e, const char *from, const json_t *req);
 
 /* ---- keep.c ---- */
-/* Drops what failed workflows left longer ago than KeepFailed. At start and whenever a workflow ends. */
-void keep_sweep(struct smg_engine *e);
+/*
+ * KeepFailed, SpoolMax, KeepDone: drops what is kept for longer or is too much, folders of nobody, and rows of long ago. by_hand: a
+ * person asks, who may drop images of nobody, too. dry: only says what it would. {"data": {"node", "kept": [{"workflow", "job",
+ * "user", "state", "bytes", "ended_us", "until_us", "drop": why}], "strays": [{"path", "bytes", "since_us", "images", "drop"}],
+ * "freed", "dry_run"}}
+ */
+int keep_gc(struct smg_engine *e, bool by_hand, bool dry, json_t **reply, struct smg_err *err);
+/* Whether the workflow is known here and not over. */
+bool keep_is_alive(struct smg_engine *e, const char *id);
+void keep_sweep(struct smg_engine *e); /* keep_gc, whenever a workflow ends */
+void keep_start(struct smg_engine *e); /* ... at once, and every hour */
 
 /* ---- watch.c ---- */
 /* On the state host: the thread that asks slurmctld about protected jobs every PollInterval. */
@@ -626,6 +681,25 @@ int watch_changed(struct smg_engine *e, const json_t *req, json_t **reply, struc
 /* ---- doctor.c ---- */
 /* "hello": who is there, of which release, and what its clock says. */
 int doctor_hello(struct smg_engine *e, json_t **reply);
+
+/* ---- rebuild.c ---- */
+/* "journal": {after} or {event}: a page of what is in this node's journal. */
+int rebuild_page(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
+/* "journal_of", on the state host: what it has of workflows that are not over and whose node is `from`. */
+int rebuild_journal_of(struct smg_engine *e, const char *from, json_t **reply, struct smg_err *err);
+/* This node's journal is new though there are workflows on the node: it is filled with that. Waits for the state host, for a time.
+ */
+void rebuild_journal(struct smg_engine *e);
+/* "rebuild", on the state host: the state out of all nodes' journals. Takes as long as it takes to ask them all. */
+int rebuild_answer(struct smg_engine *e, json_t **reply, struct smg_err *err);
+void rebuild_start(struct smg_engine *e);   /* the same in a thread of its own */
+void rebuild_if_lost(struct smg_engine *e); /* on the state host: has somebody removed the file of the state? */
+
+/* ---- inventory.c ---- */
+/* Paths of folders, of images and of what is held, that belong to no workflow which this daemon or its journal knows. */
+json_t *inventory_strays(struct smg_engine *e);
+/* "inventory": {workflows, containers, holds, strays, untold}: what is on this node. */
+int inventory_answer(struct smg_engine *e, json_t **reply, struct smg_err *err);
 
 /* ---- report.c ---- */
 void report_start(struct smg_engine *e); /* the thread that empties the outbox */

@@ -223,14 +223,16 @@ static bool has_open(struct smg_engine *e, uint32_t job)
 	return any;
 }
 
-/* The job leaves this node and there was no grace, or nobody heard of it: the epilog holds the node while we save. Not known: so
- * much is certain, that it leaves. */
+/* The job leaves this node and there was no grace, or nobody heard of it: the epilog holds the node while we save. Not known, or
+ * running by its record, which is another run then: so much is certain, that it leaves. */
 static void leave_now(struct smg_engine *e, const struct smg_job *job, bool known)
 {
 	struct verdict v = {VERDICT_LEAVES, "requeue", NULL};
 
 	if (known)
 		verdict_of(job, &v);
+	if (v.kind == VERDICT_RUNS || v.kind == VERDICT_SUSPENDED)
+		v = (struct verdict){VERDICT_LEAVES, "requeue", NULL};
 	if (v.kind == VERDICT_TAKEN && has_open(e, job->id))
 		job_reclaim(e, job);
 	if (!any_runs(e, job->id))
@@ -391,7 +393,7 @@ static void *note_main(void *arg)
 	return NULL;
 }
 
-void engine_note_node(struct smg_engine *e, const struct smg_job *job)
+static struct note *new_note(struct smg_engine *e, const struct smg_job *job)
 {
 	struct note *n = smg_xcalloc(1, sizeof(*n));
 	SMG_AUTOFREE char *text = NULL;
@@ -403,5 +405,15 @@ void engine_note_node(struct smg_engine *e, const struct smg_job *job)
 	n->e = e;
 	n->job = job->id;
 	snprintf(n->text, sizeof(n->text), "%s", text);
-	engine_thread(e, note_main, n);
+	return n;
+}
+
+void engine_note_node(struct smg_engine *e, const struct smg_job *job)
+{
+	engine_thread(e, note_main, new_note(e, job));
+}
+
+void engine_note_node_first(struct smg_engine *e, const struct smg_job *job)
+{
+	note_main(new_note(e, job));
 }

@@ -56,7 +56,7 @@ static void find_trail(struct smg_engine *e, const char *id, const struct smg_jo
 	snprintf(t->before, sizeof(t->before), "%s", json_str(reply, "before"));
 }
 
-static void add_source(struct wf *wf, const char *node)
+void land_add_source(struct wf *wf, const char *node)
 {
 	size_t i;
 	json_t *v;
@@ -69,10 +69,10 @@ static void add_source(struct wf *wf, const char *node)
 
 static void note_sources(struct wf *wf, const char *from)
 {
-	add_source(wf, from);
+	land_add_source(wf, from);
 	for (size_t i = 0; i < wf->spec->n; i++)
 		if (wf->svc[i].state == SMG_SVC_SAVED && !wf->svc[i].have_copy)
-			add_source(wf, wf->svc[i].copy_at);
+			land_add_source(wf, wf->svc[i].copy_at);
 }
 
 /* The node is gone for Slurm, too: what ran there is lost, as after any node failure. */
@@ -84,11 +84,11 @@ static bool node_is_down(struct smg_engine *e, const char *node)
 	return e->env.slurm.ops->node_down(e->env.slurm.ctx, node, &down, NULL, 0, &err) == 0 && down;
 }
 
-/* What services streamed to another node had not finished writing. */
-static int fetch_tail(struct wf *wf, const char *node, struct smg_err *err)
+/* What services streamed to another node had not finished writing. restarts: for which it was claimed. */
+static int fetch_tail(struct wf *wf, const char *node, uint32_t restarts, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *req =
-		json_pack("{s:s,s:s,s:I}", "op", "fetch_tail", "workflow", wf->id, "restarts", (json_int_t)wf->restarts + 1);
+		json_pack("{s:s,s:s,s:I}", "op", "fetch_tail", "workflow", wf->id, "restarts", (json_int_t)restarts);
 	SMG_AUTOFREE char *dir = tail_dir(wf);
 	struct smg_peer *p = &wf->e->env.peer;
 	int64_t bytes;
@@ -98,13 +98,15 @@ static int fetch_tail(struct wf *wf, const char *node, struct smg_err *err)
 	return p->ops->fetch(p->ctx, node, req, dir, &bytes, err);
 }
 
-static int take_over(struct smg_engine *e, const json_t *reply, const char *node, struct wf **out, struct smg_err *err)
+static int take_over(
+	struct smg_engine *e, const json_t *reply, const char *node, uint32_t restarts, struct wf **out, struct smg_err *err)
 {
 	struct wf *wf = wf_from_items(e, json_object_get(reply, "items"), err);
 
 	if (!wf)
 		return smg_wrap(err, "what %s keeps", node);
-	if (json_is_true(json_object_get(reply, "tail")) && strcmp(node, e->env.config.node) && fetch_tail(wf, node, err) < 0) {
+	if (json_is_true(json_object_get(reply, "tail")) && strcmp(node, e->env.config.node) &&
+		fetch_tail(wf, node, restarts, err) < 0) {
 		wf_drop(wf);
 		return smg_wrap(err, "the unfinished output that %s keeps", node);
 	}
@@ -113,40 +115,79 @@ static int take_over(struct smg_engine *e, const json_t *reply, const char *node
 	return 0;
 }
 
+/* What is known on the way from node to node. */
+struct hop {
+	char keeper[64]; /* the last one that still has a copy, which another has claimed */
+	char not_at[64]; /* that other, if it was asked and never had it */
+	int64_t run;	 /* for which run of the job it was claimed where we were sent on */
+};
+
 /* This node's own journal answers for itself; others are asked. */
-static int claim_from(
-	struct smg_engine *e, const char *node, const char *id, uint32_t restarts, json_t **reply, struct smg_err *err)
+static int claim_from(struct smg_engine *e, const char *node, const char *id, uint32_t restarts, const struct hop *h,
+	json_t **reply, struct smg_err *err)
 {
-	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:I}", "op", "claim", "workflow", id, "restarts", (json_int_t)restarts);
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:I,s:s,s:I}", "op", "claim", "workflow", id, "restarts",
+		(json_int_t)restarts, "not_at", h->not_at, "run", (json_int_t)h->run);
 
 	if (!strcmp(node, e->env.config.node))
 		return land_claim(e, node, req, reply, err);
 	return e->env.peer.ops->call(e->env.peer.ctx, node, req, PEER_MS, reply, err);
 }
 
-/* As claim_from, from wherever the workflow has moved on to since; `node` (size n) is where in the end. */
-static int claim_along(
-	struct smg_engine *e, char *node, size_t n, const char *id, uint32_t restarts, json_t **reply, struct smg_err *err)
+/* Nothing is to be had from the node any more, for good. */
+static bool is_gone(struct smg_engine *e, const char *node, const struct smg_err *err)
 {
+	return err->code == SMG_ENOENT || (err->code == SMG_EAGAIN && node_is_down(e, node));
+}
+
+/* Whoever claimed the copy of `keeper` has never had it, so far as can be known: that copy is the latest. A node that is down may
+ * have gone on from it, unless the state host's last word of it is from before that. */
+static bool never_had_it(const struct trail *t, const char *keeper, const struct smg_err *err)
+{
+	return err->code == SMG_ENOENT || (t->answered && (!strcmp(t->before, keeper) || !strcmp(t->node, keeper)));
+}
+
+/* As claim_from, from wherever the workflow has moved on to since; `node` (size n) is where in the end. */
+static int claim_along(struct smg_engine *e, const struct trail *t, char *node, size_t n, const char *id, uint32_t restarts,
+	json_t **reply, struct smg_err *err)
+{
+	struct hop h = {.run = 0};
+
 	for (int hops = 0; hops < MAX_HOPS; hops++) {
 		const char *next;
 
 		json_decref(*reply);
 		*reply = NULL;
-		if (claim_from(e, node, id, restarts, reply, err) < 0)
-			return -1;
+		if (claim_from(e, node, id, restarts, &h, reply, err) < 0) {
+			if (!h.keeper[0] || !is_gone(e, node, err) || !never_had_it(t, h.keeper, err))
+				return -1;
+			snprintf(h.not_at, sizeof(h.not_at), "%s", node);
+			snprintf(node, n, "%s", h.keeper);
+			h.keeper[0] = '\0';
+			h.run = 0;
+			continue;
+		}
 		next = json_str(*reply, "moved");
 		if (!next[0])
 			return 0;
+		/* Whoever gave it away for good has had it: a copy that was kept before is outrun. */
+		snprintf(h.keeper, sizeof(h.keeper), "%s", json_is_true(json_object_get(*reply, "kept")) ? node : "");
+		h.run = json_int(*reply, "run");
 		snprintf(node, n, "%s", next);
 	}
 	return smg_fail(err, SMG_EAGAIN, "workflow %s is on its way from node to node", id);
 }
 
-/* Nothing is to be had from the node any more, for good. */
-static bool is_gone(struct smg_engine *e, const char *node, const struct smg_err *err)
+int land_take(struct smg_engine *e, const char *node, const char *id, uint32_t restarts, struct wf **out, struct smg_err *err)
 {
-	return err->code == SMG_ENOENT || (err->code == SMG_EAGAIN && node_is_down(e, node));
+	SMG_AUTOJSON json_t *reply = NULL;
+	struct hop h = {.run = 0};
+
+	if (claim_from(e, node, id, restarts, &h, &reply, err) < 0)
+		return -1;
+	if (!json_object_get(reply, "items"))
+		return smg_fail(err, SMG_EAGAIN, "workflow %s is on its way from node to node", id);
+	return take_over(e, reply, node, restarts, out, err);
 }
 
 static void tell_lost(struct smg_engine *e, uint32_t job, const char *id, const char *node, const struct smg_err *err)
@@ -158,24 +199,28 @@ static void tell_lost(struct smg_engine *e, uint32_t job, const char *id, const 
 	engine_event(e, job, id, NULL, SMG_WARN, text);
 }
 
-int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, bool patient, struct wf **out, bool *ended,
-	int64_t *status, struct smg_err *err)
+int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, bool here, bool patient, struct wf **out,
+	bool *ended, int64_t *status, struct smg_err *err)
 {
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct trail t;
-	char *node = t.node;
+	char node[64];
 	int rc;
 
 	*out = NULL;
 	*ended = false;
 	find_trail(e, id, job, &t);
-	if (!t.node[0])
+	snprintf(node, sizeof(node), "%s", here ? e->env.config.node : t.node);
+	if (!node[0] && !t.answered && patient && job->restarts > 0)
+		return smg_fail(err, SMG_EAGAIN, "the state host %s does not answer whether the workflow has run before",
+			e->env.config.state_host);
+	if (!node[0])
 		return 0;
-	rc = claim_along(e, node, sizeof(t.node), id, job->restarts, &reply, err);
+	rc = claim_along(e, &t, node, sizeof(node), id, job->restarts, &reply, err);
 	if (rc < 0 && t.before[0] && is_gone(e, node, err)) {
-		smg_warn("%s: %s is lost, where it was landing; %s still has it", id, t.node, t.before);
-		node = t.before;
-		rc = claim_along(e, node, sizeof(t.node), id, job->restarts, &reply, err);
+		smg_warn("%s: %s is lost, where it was landing; %s still has it", id, node, t.before);
+		snprintf(node, sizeof(node), "%s", t.before);
+		rc = claim_along(e, &t, node, sizeof(node), id, job->restarts, &reply, err);
 	}
 	if (rc < 0 && !is_gone(e, node, err))
 		return -1;
@@ -192,21 +237,7 @@ int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, b
 		*status = json_int(reply, "status");
 		return 0;
 	}
-	return take_over(e, reply, node, out, err);
-}
-
-bool land_moved_on(struct wf *wf, const struct smg_job *job)
-{
-	struct trail t;
-	bool lived;
-
-	pthread_mutex_lock(&wf->lock);
-	lived = wf->state == SMG_WF_SAVED && !wf->ended && job->restarts > wf->restarts + 1;
-	pthread_mutex_unlock(&wf->lock);
-	if (!lived)
-		return false;
-	find_trail(wf->e, wf->id, job, &t);
-	return t.node[0] && strcmp(t.node, wf->e->env.config.node);
+	return take_over(e, reply, node, job->restarts, out, err);
 }
 
 void land_retire(struct wf *wf)
@@ -322,7 +353,7 @@ void land_take_held(struct wf *wf)
 		SMG_AUTOFREE char *images = smg_xasprintf("%s/images", s->dir);
 
 		if (s->state == SMG_SVC_SAVED && !s->have_copy)
-			add_source(wf, s->copy_at);
+			land_add_source(wf, s->copy_at);
 		if (s->state != SMG_SVC_SAVED || !s->have_copy || access(images, F_OK) == 0)
 			continue;
 		if (!hold_land(wf->e, wf->id, s->spec->name, s->dir))
@@ -503,85 +534,6 @@ bool land_over(const struct wf *wf)
 	return true;
 }
 
-/* One after another; a node that does not hear it sees by itself that the job is over. */
-void land_release_at(struct wf *wf, const json_t *nodes, const char *migration)
-{
-	struct smg_peer *p = &wf->e->env.peer;
-	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:I,s:s}", "op", "release", "workflow", wf->id, "restarts",
-		(json_int_t)wf->restarts, "migration", migration);
-	size_t i;
-	json_t *v;
-
-	json_array_foreach(nodes, i, v)
-	{
-		SMG_AUTOJSON json_t *reply = NULL;
-		struct smg_err err = {0};
-
-		if (p->ops->call(p->ctx, json_string_value(v), req, PEER_MS, &reply, &err) < 0 && err.code != SMG_ENOENT)
-			smg_warn("%s: %s keeps its copy for now: %s", wf->id, json_string_value(v), err.msg);
-	}
-}
-
-void land_forget_held(struct wf *wf)
-{
-	SMG_AUTOJSON json_t *nodes = NULL;
-	char migration[sizeof(wf->mig.id)];
-
-	pthread_mutex_lock(&wf->lock);
-	memcpy(migration, wf->mig.id, sizeof(migration));
-	for (size_t i = 0; i < wf->spec->n; i++)
-		if (wf->svc[i].state == SMG_SVC_STOPPED && !wf->svc[i].have_copy)
-			add_source(wf, wf->svc[i].copy_at);
-	nodes = wf->sources;
-	wf->sources = json_array();
-	pthread_mutex_unlock(&wf->lock);
-	land_release_at(wf, nodes, migration);
-}
-
-enum { IF_IT_RUNS, IN_ANY_CASE };
-
-static void release_worker(struct wf *wf, size_t when)
-{
-	SMG_AUTOJSON json_t *nodes = NULL;
-	char migration[sizeof(wf->mig.id)] = "";
-
-	pthread_mutex_lock(&wf->lock);
-	/* Else it is on its way again, and says all of it when it is back. */
-	if (when == IN_ANY_CASE || wf->state == SMG_WF_RUNNING) {
-		memcpy(migration, wf->mig.id, sizeof(migration));
-		nodes = wf->sources;
-		wf->sources = json_array();
-	}
-	pthread_mutex_unlock(&wf->lock);
-	land_release_at(wf, nodes, migration);
-}
-
-static void unused_worker(struct wf *wf, size_t i)
-{
-	SMG_AUTOJSON json_t *nodes = NULL;
-	char migration[sizeof(wf->unused_of)];
-
-	(void)i;
-	pthread_mutex_lock(&wf->lock);
-	nodes = json_pack("[s]", wf->unused);
-	memcpy(migration, wf->unused_of, sizeof(migration));
-	pthread_mutex_unlock(&wf->lock);
-	land_release_at(wf, nodes, migration);
-}
-
-void land_release_all(struct wf *wf)
-{
-	if (json_array_size(wf->sources))
-		wf_worker(wf, release_worker, IN_ANY_CASE);
-}
-
-void land_room_unused(struct wf *wf, const char *node)
-{
-	snprintf(wf->unused, sizeof(wf->unused), "%s", node);
-	snprintf(wf->unused_of, sizeof(wf->unused_of), "%s", wf->mig.id);
-	wf_worker(wf, unused_worker, 0);
-}
-
 /* The daemon before died between the landing and the release, or in the landing: the former node still keeps its copy. */
 void land_recover(struct wf *wf)
 {
@@ -589,7 +541,7 @@ void land_recover(struct wf *wf)
 		return;
 	note_sources(wf, wf->mig.from);
 	if (wf->state == SMG_WF_RUNNING && json_array_size(wf->sources) && strcmp(wf->mig.state, "failed") != 0)
-		wf_worker(wf, release_worker, IF_IT_RUNS);
+		land_release_sources(wf);
 }
 
 /* Of one that was not held up by anything but Slurm's own doing. */
@@ -621,5 +573,5 @@ void land_done(struct wf *wf)
 	wf_say(wf, NULL, SMG_INFO, "all services run again on %s: %lld moved, %lld to be started again, %.2f s after the signal",
 		wf->e->env.config.node, (long long)m->moved, (long long)m->restarted, (double)(m->done_us - m->signal_us) / 1e6);
 	if (!failed)
-		wf_worker(wf, release_worker, IF_IT_RUNS);
+		land_release_sources(wf);
 }

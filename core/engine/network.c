@@ -199,10 +199,9 @@ void net_await(struct wf *wf)
 
 void net_stand_still(struct wf *wf, size_t i)
 {
-	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct smg_err err = {0};
 
-	if (net_member(wf, i) && rt->ops->freeze(rt->ctx, wf->svc[i].id, &err) < 0)
+	if (net_member(wf, i) && svc_freeze(wf, i, &err) < 0)
 		smg_warn("%s: it goes on before the others are back: %s", wf->svc[i].id, err.msg);
 }
 

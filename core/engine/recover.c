@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void container_lost(struct wf *wf, size_t i, int status)
 {
@@ -25,6 +26,30 @@ static void container_lost(struct wf *wf, size_t i, int status)
 	svc_move(wf, i, SMG_SVC_EXITED, why);
 	if (s->exit_status && wf->exit_status <= 0)
 		wf->exit_status = s->exit_status;
+}
+
+/*
+ * The node has been started anew, and all that ran on it is gone. So is the job's present run, which Slurm finds out in its own
+ * time: in the next one the service begins anew, as the user's policy has it. Until that has come there is no
+ * client, and without one nothing begins.
+ */
+static const char lost_why[] = "it was lost with the node, which has been started anew";
+
+static void lost_with_the_node(struct wf *wf, size_t i)
+{
+	struct svc *s = &wf->svc[i];
+
+	wf_clean_service(wf, i, false);
+	s->lost = true;
+	if (s->state == SMG_SVC_FROZEN)
+		svc_move(wf, i, SMG_SVC_RUNNING, "");
+	if (s->spec->fallback == SMG_FALLBACK_FAIL) {
+		s->exit_status = 125;
+		if (wf->exit_status <= 0)
+			wf->exit_status = 125;
+	}
+	svc_move(wf, i, s->spec->fallback == SMG_FALLBACK_FAIL ? SMG_SVC_FAILED : SMG_SVC_PENDING, lost_why);
+	engine_event(wf->e, wf->job, wf->id, s->spec->name, SMG_WARN, lost_why); /* its user is told in the job's next run */
 }
 
 /* The former daemon's dump went well, only nobody was there to write it down. */
@@ -55,6 +80,8 @@ static void recover_running(struct wf *wf, size_t i)
 	if (rt->ops->adopt(rt->ctx, s->id, &s->shim, &status, &err) < 0) {
 		if (status == SMG_STATUS_DUMPED)
 			return dump_finished(wf, i);
+		if (status == SMG_STATUS_NO_TRACE)
+			return lost_with_the_node(wf, i);
 		return container_lost(wf, i, status);
 	}
 	if (wf->suspended && s->state == SMG_SVC_FROZEN) { /* as it should be */
@@ -121,15 +148,30 @@ static void recover_service(struct wf *wf, size_t i)
 		else
 			stream_commit(wf, i);
 		break;
+	case SMG_SVC_PENDING: /* a daemon before has found that */
+		s->lost = !strcmp(s->message, lost_why);
+		break;
+	case SMG_SVC_EXITED:
+		wf_clean_service(wf, i, false);
+		break;
+	case SMG_SVC_STOPPED:
+	case SMG_SVC_FAILED: /* what is saved of it may be kept */
+		wf_clean_service(wf, i, true);
+		break;
 	default:
 		break;
 	}
 }
 
-/* The job's processes hold what we need to reach its cgroup; without them the standing place is ours. */
+/* As the daemon before wrote it down, else as the job's processes have it; without either the standing place is ours. */
 static void recover_cgroup(struct wf *wf)
 {
-	if (wf->svc[0].shim.init <= 0 || smg_job_cgroup(wf->svc[0].shim.init, wf->job, wf->cgroup, sizeof(wf->cgroup), NULL) < 0)
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/" CGROUP_FILE, wf->dir), *text = NULL;
+
+	if (smg_read_file(path, sizeof(wf->cgroup) - 1, &text, NULL, NULL) == 0 && *text)
+		snprintf(wf->cgroup, sizeof(wf->cgroup), "%s", text);
+	else if (wf->svc[0].shim.init <= 0 ||
+		 smg_job_cgroup(wf->svc[0].shim.init, wf->job, wf->cgroup, sizeof(wf->cgroup), NULL) < 0)
 		snprintf(wf->cgroup, sizeof(wf->cgroup), "/smigrate/job_%u", wf->job);
 }
 
@@ -147,7 +189,7 @@ static void release_target(struct wf *wf)
 struct late {
 	struct smg_engine *e;
 	uint32_t job;
-	uint32_t restarts;
+	int64_t restarts;
 };
 
 /* What became of the job while nobody listened: it runs here still, was taken away, or is over. */
@@ -229,6 +271,8 @@ static void recover_one(struct smg_engine *e, const char *id)
 		smg_error("%s: cannot be taken up again: %s", id, err.msg);
 		return;
 	}
+	if (smg_store_claimed(e->env.journal, id, wf->claimed_by, sizeof(wf->claimed_by), &wf->claimed_run, &err) < 0)
+		smg_warn("%s: %s", id, err.msg);
 	/* Until Slurm says otherwise. */
 	wf->suspended = wf->state == SMG_WF_SUSPENDED;
 	if (wf->suspended || (wf->mig.suspended && (wf->state == SMG_WF_SAVING || wf->state == SMG_WF_SAVED)))
@@ -265,20 +309,61 @@ static void go_on(struct wf *wf)
 	conduct_start(wf);
 }
 
+/* What was on its way out when the daemon before ended: nobody reads it any more, and CRIU, which wrote it, has ended. */
+static void drop_out(struct smg_engine *e)
+{
+	SMG_AUTOFREE char *out = smg_xasprintf("%s/out", e->env.memory_dir);
+	struct smg_err err = {0};
+
+	if (smg_rmtree(out, &err) < 0)
+		smg_warn("%s", err.msg);
+}
+
+/* It is over on record; the daemon before may not have come to what is left of it. What is kept of it stays. */
+static void tidy_ended(struct smg_engine *e, const char *id)
+{
+	SMG_AUTOFREE char *dir = smg_xasprintf("%s/w/%s", e->env.config.state_dir, id);
+	SMG_AUTOJSON json_t *items = NULL;
+	struct smg_err err = {0};
+	struct wf *wf;
+
+	if (access(dir, F_OK) < 0)
+		return;
+	if (smg_store_export(e->env.journal, id, &items, &err) < 0 || !(wf = wf_from_items(e, items, &err))) {
+		smg_warn("%s: %s", id, err.msg);
+		return;
+	}
+	for (size_t i = 0; i < wf->spec->n; i++)
+		wf_clean_service(wf, i, true);
+	recover_cgroup(wf);
+	net_leave(wf);
+	smg_job_cgroup_remove(wf->cgroup);
+	wf_drop(wf);
+}
+
 int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
 {
-	SMG_AUTOJSON json_t *rows = NULL;
+	SMG_AUTOJSON json_t *rows = NULL, *ended = NULL;
 	json_t *row;
 	size_t i;
 
+	if (e->env.journal_is_new)
+		rebuild_journal(e);
+	if (smg_store_query(e->env.journal, "workflows", "state IN ('failed', 'stopped', 'done')", NULL, NULL, NULL, &ended, err) <
+		0)
+		return -1;
+	json_array_foreach(ended, i, row) tidy_ended(e, json_str(row, "id"));
 	if (smg_store_query(e->env.journal, "workflows", "state IN ('running', 'suspended', 'saving', 'saved', 'landing')", NULL,
 		    NULL, NULL, &rows, err) < 0)
 		return -1;
 	json_array_foreach(rows, i, row) recover_one(e, json_str(row, "id"));
+	drop_out(e);
 	hold_recover(e);
 	for (struct wf *wf = wf_next_of_job(e, 0, NULL); wf; wf = wf_next_of_job(e, 0, wf))
 		go_on(wf);
-	keep_sweep(e);
+	keep_start(e);
 	watch_start(e);
+	if (e->env.state_is_new)
+		rebuild_start(e);
 	return 0;
 }

@@ -96,8 +96,10 @@ void report_kick(struct smg_engine *e)
 
 static int need_state(struct smg_engine *e, struct smg_err *err)
 {
-	if (is_state_host(e))
+	if (is_state_host(e)) {
+		rebuild_if_lost(e);
 		return 0;
+	}
 	return smg_fail(err, SMG_EUNSUP, "%s is not the state host (StateHost=%s here): make smigrate.conf the same on all nodes",
 		e->env.config.node, e->env.config.state_host);
 }

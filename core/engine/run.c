@@ -21,8 +21,10 @@ struct visit {
 	int out_fd, err_fd, log_fd; /* log_fd: -1: no log files are wanted */
 	struct smg_job job;
 	struct smg_script *script; /* NULL: a workflow of another kind */
+	uint32_t from;		   /* the job with what was kept of which this one goes on; 0: none */
 	bool said_waiting;
-	int64_t began; /* steady clock */
+	int64_t began;	     /* steady clock */
+	int64_t cleared_rev; /* of the rows of a forgotten job's workflow of this id; 0: there was none */
 };
 
 static int send_json(int fd, json_t *msg) /* steals msg */
@@ -38,14 +40,20 @@ static void say_direct(struct visit *v, const char *level, const char *text)
 	send_json(v->conn, json_pack("{s:s,s:s}", "say", text, "level", level));
 }
 
+static bool client_gone(int fd)
+{
+	struct pollfd p = {fd, POLLRDHUP, 0};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
 /* ---- whose job ---- */
 
-static int find_job(struct visit *v, struct smg_err *err)
+static int look_up_job(struct visit *v, uint32_t *id, struct smg_err *err)
 {
 	struct smg_slurm *sl = &v->e->env.slurm;
-	uint32_t id;
 
-	if (sl->ops->job_of_pid(sl->ctx, v->caller->pid, &id, err) < 0) {
+	if (sl->ops->job_of_pid(sl->ctx, v->caller->pid, id, err) < 0) {
 		if (err->code == SMG_ENOENT)
 			return smg_fail(err, SMG_EINVAL,
 				"`smigrate run` belongs into a batch script: this process is in no job on %s. Submit it: sbatch "
@@ -53,8 +61,24 @@ static int find_job(struct visit *v, struct smg_err *err)
 				v->e->env.config.node);
 		return -1;
 	}
-	if (!mark_take_record(v->e, id, &v->job) && sl->ops->job(sl->ctx, id, &v->job, err) < 0)
-		return -1;
+	return mark_take_record(v->e, *id, &v->job) ? 0 : sl->ops->job(sl->ctx, *id, &v->job, err);
+}
+
+/* While Slurm does not answer, whoever asks waits: a job that comes back from a preemption is not to fail by that. */
+static int find_job(struct visit *v, struct smg_err *err)
+{
+	uint32_t id = 0;
+
+	for (bool said = false; look_up_job(v, &id, err) < 0; said = true) {
+		if (err->code != SMG_EAGAIN || client_gone(v->conn))
+			return -1;
+		if (!said) {
+			say_direct(v, "warning", err->msg);
+			say_direct(v, "info", "waiting for Slurm to answer");
+		}
+		if (!engine_pause(v->e, RETRY_MS))
+			return -1;
+	}
 	/* root, too: the containers get the caller's groups */
 	if (v->job.uid != v->caller->uid)
 		return smg_fail(err, SMG_EPERM, "job %u belongs to another user", id);
@@ -69,11 +93,22 @@ static int find_job(struct visit *v, struct smg_err *err)
 
 /* ---- attaching ---- */
 
+/* For a daemon that comes after us, when no process is left that would tell it where the job's cgroup is. */
+static void note_cgroup(const struct wf *wf)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/" CGROUP_FILE, wf->dir);
+	struct smg_err err = {0};
+
+	if (smg_mkdirs(wf->dir, 0700, &err) < 0 || smg_write_file(path, wf->cgroup, strlen(wf->cgroup), 0600, &err) < 0)
+		smg_warn("%s: %s", wf->id, err.msg);
+}
+
 static void adopt_caller(struct visit *v, struct wf *wf)
 {
 	SMG_AUTOFREE char *former = smg_xstrdup(wf->cgroup);
 	struct smg_owner *o = &wf->owner;
 
+	wf->forgotten = false;
 	o->uid = v->job.uid;
 	o->gid = v->caller->gid;
 	o->n_groups = v->caller->n_groups;
@@ -95,6 +130,8 @@ static void adopt_caller(struct visit *v, struct wf *wf)
 	/* Back on this node: from 26.05 on each run of a job has a cgroup of another name. */
 	if (*former && strcmp(former, wf->cgroup) != 0)
 		smg_job_cgroup_remove(former);
+	if (strcmp(former, wf->cgroup) != 0)
+		note_cgroup(wf);
 }
 
 static struct client *attach(struct wf *wf, int conn)
@@ -112,6 +149,7 @@ static struct client *attach(struct wf *wf, int conn)
 			smg_debug("%s: the former client is gone", wf->id);
 	}
 	wf->client = c;
+	client_tell_unheard(wf);
 	wf_wake(wf); /* the conductor starts nothing while nobody is attached */
 	return c;
 }
@@ -159,12 +197,15 @@ static struct wf *start_fresh(struct visit *v, struct smg_spec *spec, struct smg
 		return first;
 	}
 	adopt_caller(v, wf);
+	wf->rev = v->cleared_rev;
+	wf->submitted = v->job.restarts ? 0 : v->job.submit;
 	wf_set_restarts(wf, v->job.restarts);
 	wf_account(wf, &v->job, false);
 	wf_put_all(wf);
 	pthread_mutex_unlock(&wf->lock);
+	/* Before anything runs: wherever the job starts next, it is known where it was, though this daemon dies right now. */
+	engine_note_node_first(v->e, &v->job);
 	conduct_start(wf);
-	engine_note_node(v->e, &v->job);
 	return wf;
 }
 
@@ -203,6 +244,15 @@ static void tell_unsaved(struct wf *wf)
 	}
 }
 
+/* Not by the daemon that found it out: nobody was there to hear it. */
+static void tell_lost(struct wf *wf)
+{
+	for (size_t i = 0; i < wf->spec->n; i++)
+		if (wf->svc[i].lost && wf->svc[i].state == SMG_SVC_PENDING)
+			wf_say(wf, wf->svc[i].spec->name, SMG_WARN, "service %s is started again from the beginning: %s",
+				wf->svc[i].spec->name, wf->svc[i].message);
+}
+
 static void welcome(struct visit *v, struct wf *wf, struct smg_spec *spec)
 {
 	if (spec_differs(wf, spec))
@@ -238,9 +288,16 @@ static enum got take_local(
 	struct visit *v, struct wf *wf, struct smg_spec *spec, struct client **c, int64_t *status, struct smg_err *err)
 {
 	enum got rc = GOT_IT;
+	bool cleared = false;
 
 	pthread_mutex_lock(&wf->lock);
-	if (wf->owner.uid != v->job.uid) {
+	if (!wf_is_of(wf, &v->job)) {
+		smg_fail(err, SMG_EBUSY, "workflow %s of a job that Slurm has forgotten is being cleared away", wf->id);
+		wf_stop_forgotten(wf);
+		cleared = wf->ended;
+		v->cleared_rev = wf->rev;
+		rc = TRY_AGAIN;
+	} else if (wf->owner.uid != v->job.uid) {
 		smg_fail(err, SMG_EPERM, "workflow %s belongs to another user", wf->id);
 		rc = REFUSED;
 	} else if (wf->ended && wf->restarts == v->job.restarts && !json_is_true(json_object_get(v->req, "attach"))) {
@@ -253,6 +310,7 @@ static enum got take_local(
 	} else if (wf->restarts == v->job.restarts) {
 		adopt_caller(v, wf);
 		*c = attach(wf, v->conn);
+		tell_lost(wf);
 		wf_wake(wf);
 	} else if (wf->state == SMG_WF_SAVED && !wf->saving) {
 		*c = begin_landing(v, wf, spec);
@@ -261,28 +319,24 @@ static enum got take_local(
 		wf_set_restarts(wf, v->job.restarts);
 		wf_put_all(wf);
 		*c = attach(wf, v->conn);
+		tell_lost(wf);
 	} else {
 		rc = TRY_AGAIN;
 	}
 	pthread_mutex_unlock(&wf->lock);
+	if (cleared)
+		wf_delist(wf);
 	return rc;
 }
 
-/* stale: what this node still has of it, of no more use, or NULL. */
-static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, struct smg_spec *spec, struct wf **out,
-	struct client **c, int64_t *status, struct smg_err *err)
+static bool may_pass(const struct smg_err *err)
 {
-	struct wf *wf = NULL;
-	bool ended, patient = smg_steady_us() < v->began + STATE_HOST_WAIT_US;
+	return err->code == SMG_EAGAIN || err->code == SMG_EBUSY || err->code == SMG_ETIME;
+}
 
-	if (land_find(v->e, id, &v->job, patient, &wf, &ended, status, err) < 0)
-		return err->code == SMG_EAGAIN || err->code == SMG_EBUSY || err->code == SMG_ETIME ? TRY_AGAIN : REFUSED;
-	if (ended)
-		return GOT_ENDED;
-	if (stale)
-		land_retire(stale);
-	if (!wf)
-		return *out = NULL, GOT_IT;
+/* Found elsewhere, it is this node's from here on. steals the reference to wf. */
+static enum got land(struct visit *v, struct wf *wf, struct smg_spec *spec, struct wf **out, struct client **c, struct smg_err *err)
+{
 	pthread_mutex_lock(&wf->lock);
 	if (!wf_enlist(wf)) {
 		pthread_mutex_unlock(&wf->lock);
@@ -292,17 +346,50 @@ static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, 
 	}
 	*c = begin_landing(v, wf, spec);
 	pthread_mutex_unlock(&wf->lock);
+	/* As in start_fresh: a note that is two runs old would lead to a copy that has been outrun. */
+	engine_note_node_first(v->e, &v->job);
 	conduct_start(wf);
-	engine_note_node(v->e, &v->job);
 	*out = wf;
 	return GOT_IT;
 }
 
-static bool client_gone(int fd)
+/* stale: what this node still has of it, of no more use, or NULL. */
+static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, struct smg_spec *spec, struct wf **out,
+	struct client **c, int64_t *status, struct smg_err *err)
 {
-	struct pollfd p = {fd, POLLRDHUP, 0};
+	struct wf *wf = NULL;
+	bool ended, patient = smg_steady_us() < v->began + STATE_HOST_WAIT_US;
 
-	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+	if (land_find(v->e, id, &v->job, stale != NULL, patient, &wf, &ended, status, err) < 0)
+		return may_pass(err) ? TRY_AGAIN : REFUSED;
+	if (ended)
+		return GOT_ENDED;
+	/* Left over from a former run of the job, it may have waited long: what it claimed goes to the next one that asks. */
+	if (client_gone(v->conn)) {
+		if (wf)
+			wf_drop(wf);
+		smg_fail(err, SMG_ENOENT, "the client has gone");
+		return REFUSED;
+	}
+	if (stale)
+		land_retire(stale);
+	if (!wf)
+		return *out = NULL, GOT_IT;
+	return land(v, wf, spec, out, c, err);
+}
+
+/* It is to go on with what is kept of another job: in its first run never from the beginning instead. In a later one there may be
+ * nothing of it any more: it was lost with a node, as any workflow may be. */
+static enum got take_kept(
+	struct visit *v, const char *id, struct smg_spec *spec, struct wf **out, struct client **c, struct smg_err *err)
+{
+	struct wf *wf = NULL;
+
+	if (resume_take(v->e, v->from, id, &v->job, &wf, err) < 0 && (err->code != SMG_ENOENT || !v->job.restarts))
+		return may_pass(err) ? TRY_AGAIN : REFUSED;
+	if (!wf)
+		return *out = NULL, GOT_IT;
+	return land(v, wf, spec, out, c, err);
 }
 
 static void say_waiting(struct visit *v, const struct smg_err *err)
@@ -315,25 +402,48 @@ static void say_waiting(struct visit *v, const struct smg_err *err)
 	engine_event(v->e, v->job.id, NULL, NULL, SMG_WARN, err->msg);
 }
 
+/* What is saved here, where another node has claimed it since; or NULL. */
+static struct wf *outdated(struct wf *here)
+{
+	bool yes;
+
+	if (!here)
+		return NULL;
+	pthread_mutex_lock(&here->lock);
+	yes = here->state == SMG_WF_SAVED && !here->ended && wf_is_claimed(here);
+	pthread_mutex_unlock(&here->lock);
+	return yes ? here : NULL;
+}
+
 /* Until the workflow is here and the client attached. 0, or -1 with err; *wf NULL and status set: it had ended already. */
 static int obtain(struct visit *v, struct smg_spec **spec, struct wf **wf, struct client **c, int64_t *status, struct smg_err *err)
 {
+	bool given = false;
 	char id[128];
 
 	snprintf(id, sizeof(id), "%u.%s", v->job.id, (*spec)->name);
 	for (;;) {
-		struct wf *here = wf_find(v->e, id), *stale = here && land_moved_on(here, &v->job) ? here : NULL;
+		struct wf *here = wf_find(v->e, id), *stale = outdated(here);
 		enum got got = GOT_IT;
+		bool again = false; /* it is here now */
 
 		*wf = stale ? NULL : here;
 		if (*wf)
 			got = take_local(v, *wf, *spec, c, status, err);
 		else if (v->job.restarts)
 			got = take_foreign(v, id, stale, *spec, wf, c, status, err);
+		if (got == GOT_IT && !*wf && v->from && !given) {
+			got = take_kept(v, id, *spec, wf, c, err);
+			given = got == GOT_IT;
+			again = given && !*wf;
+		}
 		if (stale)
 			wf_drop(stale);
-		if (got == GOT_IT && !*wf && v->script && client_gone(v->conn))
-			return smg_fail(err, SMG_ENOENT, "the client has gone: it runs its script without us");
+		if (again)
+			continue;
+		if (got == GOT_IT && !*wf && client_gone(v->conn))
+			return smg_fail(
+				err, SMG_ENOENT, "the client has gone%s", v->script ? ": it runs its script without us" : "");
 		if (got == GOT_IT && !*wf) {
 			*wf = start_fresh(v, smg_steal(*spec), err);
 			if (!*wf)
@@ -460,6 +570,15 @@ static int wait_while_requeued(struct visit *v, struct smg_err *err)
 	return 0;
 }
 
+static void learn_kill_wait(struct smg_engine *e)
+{
+	struct smg_err err = {0};
+	int seconds;
+
+	if (e->env.slurm.ops->kill_wait(e->env.slurm.ctx, &seconds, &err) == 0)
+		atomic_store(&e->kill_wait_s, seconds);
+}
+
 static int visit(struct visit *v, struct smg_err *err)
 {
 	struct smg_spec *spec = NULL;
@@ -477,6 +596,7 @@ static int visit(struct visit *v, struct smg_err *err)
 	check_mark(v);
 	mark_ran(v->e, v->job.id, true);
 	mark_see(v->e, &v->job);
+	learn_kill_wait(v->e);
 	rc = obtain(v, &spec, &wf, &c, &status, err);
 	smg_spec_free(spec);
 	if (rc < 0)
@@ -502,6 +622,7 @@ void smg_engine_run(struct smg_engine *e, int conn, const struct smg_caller *cal
 		.out_fd = fds[0],
 		.err_fd = fds[1],
 		.log_fd = fds[2],
+		.from = (uint32_t)json_int(req, "from"),
 		.began = smg_steady_us()};
 	struct smg_err err = {0};
 

@@ -51,7 +51,6 @@ static void cannot_save(struct wf *wf, size_t i, const char *why)
 
 static void freeze_one(struct wf *wf, size_t i)
 {
-	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct svc *s = &wf->svc[i];
 	struct smg_err err = {0};
 	int64_t t0 = smg_now_us();
@@ -59,7 +58,7 @@ static void freeze_one(struct wf *wf, size_t i)
 
 	s->busy = true;
 	pthread_mutex_unlock(&wf->lock);
-	rc = rt->ops->freeze(rt->ctx, s->id, &err);
+	rc = svc_freeze(wf, i, &err);
 	pthread_mutex_lock(&wf->lock);
 	wf_phase(wf, s->spec->name, "freeze", 1, t0, smg_now_us(), 0, rc < 0 ? err.msg : NULL);
 	if (rc == 0)
@@ -132,12 +131,11 @@ static void not_saved(struct wf *wf, size_t i, const struct smg_err *err)
 
 void save_to_disk(struct wf *wf, size_t i)
 {
-	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct svc *s = &wf->svc[i];
 	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", s->dir);
 	struct smg_err err = {0};
 	int64_t t0 = smg_now_us(), bytes = 0;
-	int rc = rt->ops->dump(rt->ctx, s->id, images, &bytes, &err);
+	int rc = svc_dump(wf, i, images, &bytes, &err);
 
 	pthread_mutex_lock(&wf->lock);
 	wf_phase(wf, s->spec->name, "dump", 1, t0, smg_now_us(), bytes, rc < 0 ? err.msg : NULL);
@@ -392,6 +390,8 @@ static void count_saved(struct wf *wf)
 
 		if (s->unsavable && s->state == SMG_SVC_RUNNING && s->spec->fallback != SMG_FALLBACK_FAIL)
 			wf->mig.restarted++;
+		if (s->lost && s->state == SMG_SVC_PENDING)
+			wf->mig.restarted++;
 		if (s->state != SMG_SVC_SAVED)
 			continue;
 		wf->mig.moved++;
@@ -488,19 +488,31 @@ void save_services(struct wf *wf, struct leaving *l)
 	free(t.order);
 }
 
-int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err)
+void save_go_on(struct wf *wf, struct leaving *l)
 {
-	pthread_mutex_lock(&wf->lock);
-	if (save_begin(wf, l, err) < 0) {
-		pthread_mutex_unlock(&wf->lock);
-		return -1;
-	}
 	wf_say(wf, NULL, SMG_INFO, "leaving the node (%s): saving the services", l->cause);
 	save_services(wf, l);
 	net_unhold(wf);
 	save_over(wf);
 	pthread_mutex_unlock(&wf->lock);
 	net_leave(wf);
+}
+
+int wf_save(struct wf *wf, struct leaving *l, struct smg_err *err)
+{
+	bool old;
+
+	pthread_mutex_lock(&wf->lock);
+	old = !wf->saving && !wf->ended && is_old_news(wf, l);
+	pthread_mutex_unlock(&wf->lock);
+	if (old)
+		run_check_forgotten(wf);
+	pthread_mutex_lock(&wf->lock);
+	if (save_begin(wf, l, err) < 0) {
+		pthread_mutex_unlock(&wf->lock);
+		return -1;
+	}
+	save_go_on(wf, l);
 	return 0;
 }
 

@@ -5,6 +5,8 @@
  */
 #include "engine/internal.h"
 
+#include "base/fault.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -43,7 +45,7 @@ static void ask_where(struct wf *wf, struct leaving *l)
 	struct smg_err err = {0};
 	struct pointer p;
 
-	if (l->asked)
+	if (wf->keep || l->asked) /* it goes nowhere, and is kept here; or it is known */
 		return;
 	l->asked = true;
 	pointer_parse(l->info->admin_comment, &p);
@@ -87,6 +89,17 @@ static int ask_room(struct wf *wf, const char *node, int64_t bytes, struct smg_e
 	return 0;
 }
 
+/* It may have made room all the same, and only its answer was lost. */
+static void forgo_room(struct wf *wf, const char *node)
+{
+	SMG_AUTOJSON json_t *there = waiting_at(wf, node);
+
+	pthread_mutex_lock(&wf->lock);
+	if (!json_array_size(there))
+		land_room_unused(wf, node);
+	pthread_mutex_unlock(&wf->lock);
+}
+
 void stream_aim(struct wf *wf, struct leaving *l)
 {
 	struct smg_err err = {0};
@@ -100,6 +113,7 @@ void stream_aim(struct wf *wf, struct leaving *l)
 	bytes = stream_measure(wf);
 	if (ask_room(wf, l->node, bytes, &err) == 0)
 		return;
+	forgo_room(wf, l->node);
 	if (l->hand)
 		hand_off(wf->e, l->hand, "%s makes no room: %s", l->node, err.msg);
 	else
@@ -302,7 +316,9 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 	rc = dump_through(wf, i, sender, images, err);
 	if (rc == 0) {
 		*bytes = (int64_t)atomic_load(&s->sent.memory) + smg_tree_bytes(images);
-		rc = send_rest(sender, images, err);
+		rc = smg_fault("stream.dumped", SMG_EAGAIN, err);
+		if (rc == 0)
+			rc = send_rest(sender, images, err);
 		if (rc < 0) {
 			rt->ops->dump_end(rt->ctx, s->id, false, NULL);
 			not_the_service(err);
@@ -312,6 +328,8 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 	set_wire(wf, i, -1);
 	smg_wire_free(w);
 	smg_rmtree(images, NULL);
+	if (rc == 0)
+		smg_fault("stream.sent", 0, NULL);
 	return rc;
 }
 

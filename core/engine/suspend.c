@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #define STANDSTILL_US (10 * 1000000LL)
+#define THAW_AGAIN_MS 2000
 #define ASK_AGAIN_MS 60000 /* a node may become free while it stands still */
 
 /* ---- standing still ---- */
@@ -18,14 +19,13 @@
 /* Under the lock, which it lets go. */
 static void stop_one(struct wf *wf, size_t i)
 {
-	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct svc *s = &wf->svc[i];
 	struct smg_err err = {0};
 	int rc;
 
 	s->busy = true;
 	pthread_mutex_unlock(&wf->lock);
-	rc = rt->ops->freeze(rt->ctx, s->id, &err);
+	rc = svc_freeze(wf, i, &err);
 	pthread_mutex_lock(&wf->lock);
 	if (rc == 0) {
 		s->frozen_at = smg_steady_us();
@@ -72,8 +72,14 @@ static void thaw_one(struct wf *wf, size_t i)
 	s->frozen_at = 0;
 	if (rc == 0)
 		svc_move(wf, i, SMG_SVC_RUNNING, "");
-	else if (!s->ended_early)
-		wf_say(wf, s->spec->name, SMG_ERROR, "service %s does not go on: %s", s->spec->name, err.msg);
+	else if (!s->ended_early && !s->stuck)
+		wf_say(wf, s->spec->name, SMG_ERROR, "service %s does not go on: %s; trying again", s->spec->name, err.msg);
+	s->stuck = rc < 0;
+	if (s->stuck) {
+		pthread_mutex_unlock(&wf->lock);
+		engine_pause(wf->e, THAW_AGAIN_MS);
+		pthread_mutex_lock(&wf->lock);
+	}
 	svc_worker_done(wf, i);
 }
 

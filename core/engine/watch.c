@@ -22,7 +22,7 @@ static const char *const fact_names[] = {
 struct watched {
 	uint32_t job;
 	uid_t uid;
-	uint32_t restarts;
+	int64_t restarts;
 	char node[64];
 	bool seen;	/* in this round's answers */
 	bool suspended; /* says the state */
@@ -63,7 +63,7 @@ static void take_row(const struct watch *old, const json_t *row, struct watched 
 	memset(out, 0, sizeof(*out));
 	out->job = (uint32_t)json_int(row, "job");
 	out->uid = (uid_t)json_int(row, "uid");
-	out->restarts = (uint32_t)json_int(row, "restarts");
+	out->restarts = json_int(row, "restarts");
 	snprintf(out->node, sizeof(out->node), "%s", json_str(row, "node"));
 	out->suspended = !strcmp(json_str(row, "state"), "suspended");
 	if (!was || was->restarts != out->restarts || strcmp(was->node, out->node) != 0)

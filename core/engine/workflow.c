@@ -7,6 +7,10 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
+#define ACT_TRIES 3
+#define ACT_PAUSE_MS 300
+#define UNHEARD_MAX 32
+
 /* ---- making ---- */
 
 static void svc_init(struct wf *wf, size_t i)
@@ -71,6 +75,7 @@ static void wf_free(struct wf *wf)
 	}
 	wf_close_output(wf);
 	json_decref(wf->sources);
+	json_decref(wf->unheard);
 	free(wf->restore_order);
 	free(wf->svc);
 	free(wf->dir);
@@ -165,9 +170,9 @@ struct wf *wf_next_of_job(struct smg_engine *e, uint32_t job, struct wf *after)
 	return wf;
 }
 
-void wf_set_restarts(struct wf *wf, uint32_t restarts)
+void wf_set_restarts(struct wf *wf, int64_t restarts)
 {
-	int64_t base = (int64_t)restarts << 32;
+	int64_t base = restarts << 32;
 
 	wf->restarts = restarts;
 	if (wf->rev < base)
@@ -254,7 +259,7 @@ static void wf_from_row(struct wf *wf, const json_t *r)
 	if (state >= 0)
 		wf->state = (enum smg_wf_state)state;
 	wf->rev = json_int(r, "rev");
-	wf->restarts = (uint32_t)json_int(r, "restarts");
+	wf->restarts = json_int(r, "restarts");
 	wf->migrations = json_int(r, "migrations");
 	wf->limit_s = json_int(r, "time_limit_s");
 	wf->used_s = json_int(r, "time_used_s");
@@ -521,17 +526,41 @@ void client_push(struct wf *wf, json_t *msg)
 		smg_debug("%s: cannot wake the client's thread", wf->id);
 }
 
+/* `smigrate run` is on its way back to a daemon that is new: what is said meanwhile is said when it is there. steals msg. */
+static void keep_unheard(struct wf *wf, json_t *msg)
+{
+	if (!wf->unheard)
+		wf->unheard = json_array();
+	if (json_array_size(wf->unheard) == UNHEARD_MAX)
+		json_array_remove(wf->unheard, 0);
+	json_array_append_new(wf->unheard, msg);
+}
+
+void client_tell_unheard(struct wf *wf)
+{
+	SMG_AUTOJSON json_t *all = smg_steal(wf->unheard);
+	size_t i;
+	json_t *msg;
+
+	json_array_foreach(all, i, msg) client_push(wf, json_incref(msg));
+}
+
 void wf_say(struct wf *wf, const char *service, enum smg_level level, const char *fmt, ...)
 {
 	static const char *const levels[] = {"error", "warning", "info", "debug"};
 	char text[1024];
+	json_t *msg;
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	engine_event(wf->e, wf->job, wf->id, service, level, text);
-	client_push(wf, json_pack("{s:s,s:s,s:s*}", "say", text, "level", levels[level], "service", service));
+	msg = json_pack("{s:s,s:s,s:s*}", "say", text, "level", levels[level], "service", service);
+	if (!wf->client && wf->state == SMG_WF_RUNNING && level <= SMG_WARN)
+		keep_unheard(wf, msg);
+	else
+		client_push(wf, msg);
 }
 
 void wf_wake(struct wf *wf)
@@ -551,6 +580,55 @@ void wf_wait(struct wf *wf, int64_t until)
 }
 
 /* ---- threads ---- */
+
+/* ---- acts of the runtime that may fail for a passing reason ---- */
+
+static bool may_pass(struct wf *wf, size_t i, const struct smg_err *err)
+{
+	bool early;
+
+	pthread_mutex_lock(&wf->lock);
+	early = wf->svc[i].ended_early;
+	pthread_mutex_unlock(&wf->lock);
+	return !early && (err->code == SMG_ESYS || err->code == SMG_EAGAIN || err->code == SMG_EBUSY) && !engine_closing(wf->e);
+}
+
+typedef int act_fn(void *ctx, const char *id, struct smg_err *err);
+
+static int try_act(struct wf *wf, size_t i, act_fn *act, struct smg_err *err)
+{
+	int rc = -1;
+
+	for (int n = 1; n <= ACT_TRIES; n++) {
+		rc = act(wf->e->env.runtime.ctx, wf->svc[i].id, err);
+		if (rc == 0 || !may_pass(wf, i, err))
+			break;
+		smg_sleep_ms(ACT_PAUSE_MS);
+	}
+	return rc;
+}
+
+int svc_freeze(struct wf *wf, size_t i, struct smg_err *err)
+{
+	return try_act(wf, i, wf->e->env.runtime.ops->freeze, err);
+}
+
+int svc_cleanup(struct wf *wf, size_t i, struct smg_err *err)
+{
+	return try_act(wf, i, wf->e->env.runtime.ops->cleanup, err);
+}
+
+int svc_dump(struct wf *wf, size_t i, const char *images, int64_t *bytes, struct smg_err *err)
+{
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	int rc = rt->ops->dump(rt->ctx, wf->svc[i].id, images, bytes, err);
+
+	if (rc < 0 && may_pass(wf, i, err)) {
+		smg_warn("%s: %s; once more", wf->svc[i].id, err->msg);
+		rc = rt->ops->dump(rt->ctx, wf->svc[i].id, images, bytes, err);
+	}
+	return rc;
+}
 
 struct work {
 	struct wf *wf;

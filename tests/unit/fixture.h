@@ -141,7 +141,7 @@ struct node {
 struct daemon {
 	struct node *node;
 	pthread_rwlock_t lock; /* held by every act on the world outside; killing it waits for these */
-	bool dead;
+	_Atomic bool dead;
 	bool serving; /* under the node's lock */
 	struct smg_engine *engine;
 	struct smg_store *journal, *state;
@@ -167,8 +167,20 @@ struct client {
 	struct client *next;
 };
 
+/* Where a daemon is to die, of itself: see test_crash.c. */
+struct crash {
+	struct node *node; /* NULL: nowhere */
+	bool after;	   /* its at-th act is over; else: begins */
+	int at;
+	_Atomic int count;
+	_Atomic bool hit, hit_once, off;
+};
+
 struct world {
 	char dir[64];
+	struct crash crash;
+	bool rebuilds; /* a state host that finds no file asks the nodes, as it does; its questions are in the logs then */
+	pthread_mutex_t clients_lock; /* the list, and hanging up */
 	struct smg_slurm slurm;
 	struct smg_fake_net *net;
 	struct node nodes[N_NODES];
@@ -196,12 +208,20 @@ static void note_wrong(struct world *w, const char *id, const char *a, const cha
 }
 
 /* Under the lock. */
-static struct newest *newest_of(struct world *w, const char *id)
+static struct newest *newest_known(const struct world *w, const char *id)
 {
 	struct newest *n;
 
 	for (n = w->newest; n && strcmp(n->id, id) != 0; n = n->next)
 		;
+	return n;
+}
+
+/* Under the lock. */
+static struct newest *newest_of(struct world *w, const char *id)
+{
+	struct newest *n = newest_known(w, id);
+
 	if (n)
 		return n;
 	n = smg_xcalloc(1, sizeof(*n));
@@ -280,8 +300,22 @@ static void container_ended(void *arg, const char *id, int status, const char *r
 
 /* ---- the handles of one daemon: through to the fakes while it lives ---- */
 
+/* The daemon's n-th act begins, or is over: does it die here? Then nothing goes on in this thread before it has. */
+static void come_to(struct daemon *d, bool after)
+{
+	struct crash *c = &d->node->w->crash;
+
+	if (c->node != d->node || c->after != after || atomic_fetch_add(&c->count, 1) + 1 != c->at)
+		return;
+	atomic_store(&c->hit_once, true);
+	atomic_store(&c->hit, true);
+	while (!d->dead && !atomic_load(&c->off))
+		real_sleep_ms(1);
+}
+
 static int act(struct daemon *d, struct smg_err *err)
 {
+	come_to(d, false);
 	pthread_rwlock_rdlock(&d->lock);
 	return d->dead ? smg_fail(err, SMG_EAGAIN, "this daemon is dead") : 0;
 }
@@ -291,6 +325,9 @@ static int acted(struct daemon *d, int rc, struct smg_err *err)
 	bool dead = d->dead;
 
 	pthread_rwlock_unlock(&d->lock);
+	if (!dead)
+		come_to(d, true);
+	dead = d->dead;
 	return dead ? smg_fail(err, SMG_EAGAIN, "this daemon is dead") : rc;
 }
 
@@ -339,7 +376,7 @@ static int adopt_(struct daemon *d, const char *id, struct smg_shim *shim, int *
 {
 	int rc = d->node->rt.ops->adopt(d->node->rt.ctx, id, shim, status, err);
 
-	if (rc < 0 && err->code == SMG_ENOENT)
+	if (rc < 0 && err->code == SMG_ENOENT && *status != SMG_STATUS_NO_TRACE)
 		*status = status_left(d->node, id);
 	return rc;
 }
@@ -460,6 +497,11 @@ static int d_net_down(void *ctx, const char *name, struct smg_err *err)
 	return THROUGH(RT, net_down, name, err);
 }
 
+static int d_list(void *ctx, smg_remains_fn *fn, void *arg, struct smg_err *err)
+{
+	return THROUGH(RT, list, fn, arg, err);
+}
+
 static json_t *d_images(void *ctx, int64_t uid)
 {
 	(void)ctx;
@@ -485,6 +527,7 @@ static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.exec = d_exec,
 	.kill = d_kill,
 	.images = d_images,
+	.list = d_list,
 	.cleanup = d_cleanup};
 
 static int d_job(void *ctx, uint32_t id, struct smg_job *out, struct smg_err *err)
@@ -557,6 +600,11 @@ static int d_time_slice(void *ctx, int *seconds, struct smg_err *err)
 	return THROUGH(SLURM, time_slice, seconds, err);
 }
 
+static int d_kill_wait(void *ctx, int *seconds, struct smg_err *err)
+{
+	return THROUGH(SLURM, kill_wait, seconds, err);
+}
+
 static int d_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err)
 {
 	return THROUGH(SLURM, free_dependants, id, n, err);
@@ -585,6 +633,11 @@ static int d_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)
 static int d_node(void *ctx, const char *node, struct smg_node *out, struct smg_err *err)
 {
 	return THROUGH(SLURM, node, node, out, err);
+}
+
+static int d_nodes(void *ctx, smg_node_fn *fn, void *arg, struct smg_err *err)
+{
+	return THROUGH(SLURM, nodes, fn, arg, err);
 }
 
 static int d_node_drain(void *ctx, const char *node, const char *reason, struct smg_err *err)
@@ -621,12 +674,14 @@ static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.unallocated = d_unallocated,
 	.idle_cpus = d_idle_cpus,
 	.time_slice = d_time_slice,
+	.kill_wait = d_kill_wait,
 	.free_dependants = d_free_dependants,
 	.comment = d_comment,
 	.node_down = d_node_down,
 	.epilog_timeout = d_epilog_timeout,
 	.slurm_user = d_slurm_user,
 	.node = d_node,
+	.nodes = d_nodes,
 	.node_drain = d_node_drain,
 	.node_resume = d_node_resume,
 	.jobs_on = d_jobs_on,
@@ -694,6 +749,8 @@ static int open_daemon(struct daemon *d, struct smg_err *err)
 
 	snprintf(env.config.node, sizeof(env.config.node), "%s", n->name);
 	snprintf(env.config.state_dir, sizeof(env.config.state_dir), "%s", dir);
+	env.journal_is_new = access(journal, F_OK) < 0;
+	env.state_is_new = n->w->rebuilds && access(state, F_OK) < 0;
 	if (smg_mkdirs(w, 0700, err) < 0 || smg_store_open(journal, true, &d->journal, err) < 0)
 		return -1;
 	if (n == &n->w->nodes[CTL] && smg_store_open(state, false, &d->state, err) < 0)
@@ -755,15 +812,32 @@ static void hang_up(struct client *c)
 	c->joined = true;
 }
 
+/*
+ * Takes the daemon's lock when its acts are over. One that waits for a thread which is about to die (a dump for whoever takes its
+ * pages) never is: false, then it breaks off in its middle, without the lock.
+ */
+static bool no_act_is_under_way(struct daemon *d)
+{
+	struct timespec end = to_timespec(real_ns(CLOCK_MONOTONIC) + NS / 20);
+
+	while (pthread_rwlock_clockwrlock(&d->lock, CLOCK_MONOTONIC, &end) != 0) {
+		if (atomic_load(&d->node->w->crash.hit_once))
+			return false;
+		end = to_timespec(real_ns(CLOCK_MONOTONIC) + NS / 20);
+	}
+	return true;
+}
+
 static void kill_daemon(struct node *n)
 {
 	SMG_AUTOFREE char *old_dir = state_dir(n), *old_journal = journal_path(n), *dir = NULL, *journal = NULL;
 	struct daemon *d = n->daemon;
+	bool idle;
 
 	n->life++;
 	dir = state_dir(n);
 	journal = journal_path(n);
-	pthread_rwlock_wrlock(&d->lock);
+	idle = no_act_is_under_way(d);
 	/* Nobody writes the journal from before the files go until it is copied: a thread that misses them must not get to say so.
 	 */
 	smg_store_begin(d->journal, NULL);
@@ -773,14 +847,18 @@ static void kill_daemon(struct node *n)
 	copy_journal(old_journal, journal);
 	smg_store_end(d->journal, false, NULL);
 	d->dead = true;
+	if (!idle)
+		pthread_rwlock_wrlock(&d->lock);
 	pthread_rwlock_unlock(&d->lock);
 	pthread_mutex_lock(&n->lock);
 	n->daemon = NULL;
 	pthread_mutex_unlock(&n->lock);
 	smg_fake_leave(n->w->net, n->name);
+	pthread_mutex_lock(&n->w->clients_lock);
 	for (struct client *c = n->w->clients; c; c = c->next)
 		if (c->d == d)
 			hang_up(c);
+	pthread_mutex_unlock(&n->w->clients_lock);
 }
 
 /* kill -9, and a new one after so many milliseconds. */
@@ -827,11 +905,13 @@ static struct world *new_world(void)
 	if (!mkdtemp(w->dir))
 		abort();
 	pthread_mutex_init(&w->lock, NULL);
+	pthread_mutex_init(&w->clients_lock, NULL);
 	smg_slurm_fake(&w->slurm);
 	w->net = smg_fake_net();
 	snprintf(w->config.state_host, sizeof(w->config.state_host), "ctl");
 	w->config.hold_max_s = 30;
 	w->config.keep_failed_s = 7 * 86400;
+	w->config.keep_done_s = 90 * 86400;
 	w->config.land_max = -1;
 	w->config.land_wait_s = 10;
 	w->config.land_keep_s = 600;
@@ -884,8 +964,8 @@ static void free_world(struct world *w)
 
 /* ---- specs ---- */
 
-/* "db! c>a,db:h,x:c d~ e@on-failure=2 f&": names; ! has a healthcheck; ~ fallback fail; @ restart; & on the workflow's network; >
- * what it depends on (:h healthy, :c completed). */
+/* "db! c>a,db:h,x:c d~ e@on-failure=2 f&": names; ! has a healthcheck; ~ fallback fail; @ restart; & on the workflow's network; *
+ * has an hour to end; > what it depends on (:h healthy, :c completed). */
 static json_t *health_of(const char *word)
 {
 	if (!strchr(word, '!'))
@@ -925,10 +1005,10 @@ static json_t *service_of(char *word)
 	json_t *health = health_of(word);
 	char *deps = strchr(word, '>');
 
-	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s,s:o*}", "name", word, strcspn(word, "!~&>@"),
+	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s,s:o*}", "name", word, strcspn(word, "!~&*>@"),
 		"image", "/image", "command", "/bin/app", "environment", "working_dir", "/", "volumes", "depends_on",
 		deps_of(deps ? deps + 1 : NULL), "healthcheck", health, "network_mode", network, "stop_signal", SIGTERM,
-		"stop_grace_ms", 2000, "fallback", fallback, "restart", restart_of(word));
+		"stop_grace_ms", strchr(word, '*') ? 3600000 : 2000, "fallback", fallback, "restart", restart_of(word));
 }
 
 static json_t *spec(const char *name, const char *services)
@@ -1002,8 +1082,8 @@ static inline bool is_script(const json_t *s)
 /* Pids that no process has. */
 #define PID(job) ((pid_t)(5000000 + (job)))
 
-/* `smigrate run` in the job, on the node. steals the spec. */
-static struct client *run_as(struct node *n, uint32_t job, json_t *s, uid_t uid, bool attach)
+/* `smigrate run` in the job, on the node. steals the request. */
+static struct client *run_request(struct node *n, uint32_t job, json_t *req, uid_t uid)
 {
 	struct client *c = smg_xcalloc(1, sizeof(*c));
 	int pair[2];
@@ -1013,15 +1093,45 @@ static struct client *run_as(struct node *n, uint32_t job, json_t *s, uid_t uid,
 	*c = (struct client){
 		.w = n->w, .d = n->daemon, .job = job, .fd = pair[0], .server_fd = pair[1], .said = strdup(""), .status = -1};
 	c->caller = (struct smg_caller){.pid = PID(job), .uid = uid, .gid = uid};
-	c->req = json_pack("{s:s,s:o,s:b}", "op", "run", "spec", s, "attach", attach);
-	if (is_script(s))
-		json_object_set_new(c->req, "script", json_pack("{s:s,s:s}", "text", "IyEvYmluL3NoCg==", "call", "AA=="));
+	c->req = req;
+	if (is_script(json_object_get(req, "spec")))
+		json_object_set_new(req, "script", json_pack("{s:s,s:s}", "text", "IyEvYmluL3NoCg==", "call", "AA=="));
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_create(&c->server, NULL, serve_client, c);
 	pthread_create(&c->reader, NULL, read_client, c);
+	pthread_mutex_lock(&n->w->clients_lock);
 	c->next = n->w->clients;
 	n->w->clients = c;
+	pthread_mutex_unlock(&n->w->clients_lock);
 	return c;
+}
+
+/* steals the spec, as all of these do. */
+static struct client *run_as(struct node *n, uint32_t job, json_t *s, uid_t uid, bool attach)
+{
+	return run_request(n, job, json_pack("{s:s,s:o,s:b}", "op", "run", "spec", s, "attach", attach), uid);
+}
+
+/* What is the newest of one job's containers is that of another's, which goes on with them. */
+static inline void inherit(struct world *w, uint32_t from, uint32_t job)
+{
+	SMG_AUTOFREE char *prefix = smg_xasprintf("%u.", from);
+
+	pthread_mutex_lock(&w->lock);
+	for (const struct newest *n = w->newest; n; n = n->next) {
+		SMG_AUTOFREE char *id = smg_xasprintf("%u.%s", job, n->id + strlen(prefix));
+
+		if (!strncmp(n->id, prefix, strlen(prefix)) && !newest_known(w, id))
+			newest_of(w, id)->serial = n->serial;
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* --from */
+static inline struct client *run_from(struct node *n, uint32_t job, json_t *s, uid_t uid, uint32_t from)
+{
+	inherit(n->w, from, job);
+	return run_request(n, job, json_pack("{s:s,s:o,s:I}", "op", "run", "spec", s, "from", (json_int_t)from), uid);
 }
 
 #define LOOK(c, field)                                                                                                             \
@@ -1170,6 +1280,7 @@ static void submit(struct node *n, uint32_t job)
 		.requeue_ok = true,
 		.priority = 5,
 		.limit_min = 60,
+		.submit = time(NULL),
 		.n_nodes = 1,
 		.user = "user"};
 
@@ -1195,9 +1306,11 @@ static void preempt(struct node *n, uint32_t job)
 /* What slurmd does at the end of a run: the script is gone, the epilog is called, slurmctld hears of its end. */
 static void end_run(struct node *n, uint32_t job)
 {
+	pthread_mutex_lock(&n->w->clients_lock);
 	for (struct client *c = n->w->clients; c; c = c->next)
 		if (c->job == job)
 			hang_up(c);
+	pthread_mutex_unlock(&n->w->clients_lock);
 	tell(n, smg_engine_job_epilog, json_pack("{s:I}", "job", (json_int_t)job));
 	smg_slurm_fake_epilog_done(&n->w->slurm, job);
 }

@@ -163,3 +163,68 @@ static inline struct client *back(struct node *n, const char *services)
 {
 	return run_as(n, JOB, spec("w", services), 1000, true);
 }
+
+static inline void assert_moved_rows(struct smg_store *st)
+{
+	static const char *const phases[] = {"freeze", "dump", "send", "restore"};
+
+	SOON(cell_is(st, "migrations", "id = ?1", ID ".1", "state", "done"));
+	SOON(wf_is(st, ID, "running") && cell_is(st, "workflows", "id = ?1", ID, "node", "n2"));
+	assert_true(cell_is(st, "migrations", "id = ?1", ID ".1", "cause", "preempt"));
+	assert_true(cell_is(st, "migrations", "id = ?1", ID ".1", "from_node", "n1"));
+	assert_true(cell_is(st, "migrations", "id = ?1", ID ".1", "to_node", "n2"));
+	assert_true(cell_is(st, "migrations", "id = ?1", ID ".1", "moved", "4"));
+	assert_int_equal(count_rows(st, "services", "state = 'running' AND node = 'n2' AND workflow = ?1", ID), 4);
+	for (size_t i = 0; i < 4; i++)
+		SOON(count_rows(st, "phases", "phase = ?1 AND end_us > 0 AND end_us >= start_us", phases[i]) == 4);
+	assert_int_equal(count_rows(st, "phases", "phase = ?1 AND service = '*'", "pending"), 1);
+}
+
+/* ---- at the end of a walk ---- */
+
+static inline struct daemon *daemon_of(struct node *n)
+{
+	struct daemon *d;
+
+	pthread_mutex_lock(&n->lock);
+	d = n->daemon && n->daemon->serving ? n->daemon : NULL;
+	pthread_mutex_unlock(&n->lock);
+	return d;
+}
+
+/* Each service, a letter each, has been launched once, wherever that was. */
+static inline bool started_once(struct world *world, const char *letters)
+{
+	for (const char *s = letters; *s; s++) {
+		SMG_AUTOFREE char *launch = smg_xasprintf("launch " ID ".%c\n", *s);
+		int n = 0;
+
+		for (int i = 0; i < N_NODES; i++)
+			n += acts(&world->nodes[i], launch);
+		if (n != 1)
+			return false;
+	}
+	return true;
+}
+
+/* Where things stood when it went wrong. */
+static inline void tell_world(struct world *world, const char *fault, struct client *c)
+{
+	SMG_AUTOFREE char *net = smg_fake_net_log(world->net), *slurm = smg_slurm_fake_log(&world->slurm);
+
+	pthread_mutex_lock(&c->lock);
+	print_error("%s; the last client was told:\n%s%s%s", fault, c->said, net, slurm);
+	pthread_mutex_unlock(&c->lock);
+	for (int i = CTL; i < N_NODES; i++) {
+		struct node *n = &world->nodes[i];
+		struct daemon *d = daemon_of(n);
+		SMG_AUTOFREE char *log = smg_fake_log(&n->rt);
+		SMG_AUTOJSON json_t *doc = NULL;
+
+		if (d && smg_store_show(d->state ? d->state : d->journal, -1, ID, &doc, NULL) == 0)
+			json_object_del(doc, "migrations");
+		print_error("%s%s: ", n->name, has_dir(n, ID) ? " (has a folder)" : "");
+		json_dumpf(doc ? doc : json_null(), stderr, JSON_INDENT(1));
+		print_error("\n%s", log);
+	}
+}

@@ -159,6 +159,21 @@ static void what_cannot_be_frozen_is_told(void **state)
 	SOON(state_is(n1, "running") && all_run(n1, "a b"));
 }
 
+static void what_cannot_be_thawed_is_tried_again(void **state)
+{
+	struct client *c = begin("a b");
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	suspend(n1);
+	SOON(is_frozen(n1, "a") && is_frozen(n1, "b"));
+	smg_fake_fail(&n1->rt, "thaw", ID ".a", SMG_ESYS, 3);
+	resume(n1);
+	SOON(said(c, "service a does not go on: fake failure of thaw 7.w.a; trying again"));
+	SOON(state_is(n1, "running") && all_run(n1, "a b"));
+	assert_int_equal(acts(n1, "thaw " ID ".a"), 4);
+}
+
 static void cancelled_while_it_stands_still(void **state)
 {
 	(void)state;
@@ -447,6 +462,7 @@ int main(void)
 		T(no_healthcheck_meanwhile),
 		T(resumed_at_once),
 		T(what_cannot_be_frozen_is_told),
+		T(what_cannot_be_thawed_is_tried_again),
 		T(cancelled_while_it_stands_still),
 		T(a_daemon_that_comes_back_leaves_it_so),
 		T(resumed_while_no_daemon_was_there),

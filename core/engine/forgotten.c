@@ -1,0 +1,86 @@
+/*
+ * A slurmctld that is killed has lost its last seconds: it writes its state down up to five seconds late (SAVE_MAX_WAIT of Slurm
+ * 24.11's state_save.c). A run of a job that began in them is then one that it knows nothing of: it says that the job waits, or
+ * runs where it ran before, and gives the forgotten run's number to the next one.
+ */
+#include "engine/internal.h"
+
+#include <string.h>
+
+#define PUT_OFF_S 60 /* longer than an epilog of ours holds the node */
+
+static bool runs_here(const struct wf *wf, const struct smg_job *now)
+{
+	return now->state == SMG_JOB_RUNNING && !strcmp(now->batch_host, wf->e->env.config.node);
+}
+
+/* What was submitted in those seconds is forgotten, too, and its number given to the next that is. */
+bool wf_is_of(const struct wf *wf, const struct smg_job *job)
+{
+	return job->restarts || !wf->submitted || job->submit <= wf->submitted;
+}
+
+void wf_stop_forgotten(struct wf *wf)
+{
+	wf_stop(wf, "Slurm has forgotten its job, and given its number to another one");
+}
+
+static bool is_forgotten(const struct wf *wf, const struct smg_job *now)
+{
+	if (wf->ended || !wf_is_of(wf, now) || now->completing || now->requeuing || now->restarts > wf->restarts)
+		return false;
+	if (runs_here(wf, now))
+		return now->restarts < wf->restarts;
+	return now->state == SMG_JOB_PENDING || now->state == SMG_JOB_RUNNING;
+}
+
+/* Whoever had taken it over before has lost it to the run that is forgotten; and whoever gave it to us for that run sends others
+ * here by its number. */
+static void renumber(struct wf *wf, int64_t restarts)
+{
+	claim_put(wf, wf->e->env.config.node, wf->claimed_run > wf->restarts ? wf->claimed_run : wf->restarts);
+	wf->restarts = restarts;
+	wf_put(wf);
+}
+
+/*
+ * Slurm would start it at once, maybe on this very node, which is not done with the forgotten run: it would refuse the new one, and
+ * the job be held. As soon as it is done, whoever follows the job has it start.
+ */
+static void put_off(struct wf *wf)
+{
+	struct smg_slurm *sl = &wf->e->env.slurm;
+	struct smg_start later = {.in_s = PUT_OFF_S};
+	struct smg_err err = {0};
+
+	if (sl->ops->start_now(sl->ctx, wf->job, &later, &err) < 0)
+		smg_warn("job %u: its next start could not be put off: %s", wf->job, err.msg);
+}
+
+/* What brought us here may be older than the run that the workflow is in by now; a record that is asked for now is not. */
+void run_check_forgotten(struct wf *wf)
+{
+	struct smg_slurm *sl = &wf->e->env.slurm;
+	struct smg_err err = {0};
+	struct smg_job now;
+	bool waits = false;
+	int64_t run;
+
+	pthread_mutex_lock(&wf->lock);
+	run = wf->restarts;
+	pthread_mutex_unlock(&wf->lock);
+	if (sl->ops->job(sl->ctx, wf->job, &now, &err) < 0)
+		return;
+	pthread_mutex_lock(&wf->lock);
+	if (wf->restarts == run && is_forgotten(wf, &now)) {
+		wf->forgotten = !runs_here(wf, &now);
+		renumber(wf, runs_here(wf, &now) ? now.restarts : (int64_t)now.restarts - 1);
+		wf_say(wf, NULL, SMG_WARN,
+			"Slurm has forgotten a run of this job: slurmctld ended before it had written it down. The services %s",
+			runs_here(wf, &now) ? "run on" : "go on in the job's next run");
+		waits = now.state == SMG_JOB_PENDING && wf->state != SMG_WF_SAVED;
+	}
+	pthread_mutex_unlock(&wf->lock);
+	if (waits)
+		put_off(wf);
+}

@@ -1,0 +1,199 @@
+/* What becomes of a job whose slurmctld was killed, and has lost its last seconds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "life.h"
+
+static void mark_run_forgotten(struct smg_job *j)
+{
+	j->state = SMG_JOB_PENDING;
+	j->batch_host[0] = '\0';
+}
+
+static void mark_counted_again(struct smg_job *j)
+{
+	j->restarts--;
+}
+
+static void mark_where_it_was(struct smg_job *j)
+{
+	j->restarts--;
+	snprintf(j->batch_host, sizeof(j->batch_host), "n1");
+}
+
+static void moves_to_n2(void)
+{
+	struct client *c = begin("a b>a");
+
+	SOON(all_run(n1, "a b"));
+	c = move(n1, n2, "a b>a");
+	SOON(said(c, "run again on n2"));
+}
+
+static void forget_the_start(void)
+{
+	smg_slurm_fake_change(&w->slurm, JOB, mark_run_forgotten);
+	end_run(n2, JOB);
+	SOON(wf_is(n2->daemon->journal, ID, "saved"));
+}
+
+static struct client *goes_on_at(struct node *n)
+{
+	SMG_AUTOFREE char *want = smg_xasprintf("run again on %s: 2 moved, 0 to be started again", n->name);
+	struct client *c;
+
+	start_again(n);
+	c = run(n, "a b>a");
+	SOON(said(c, want));
+	return c;
+}
+
+/* That the job was started on n2: it waits again, and its next run has the same number. */
+static void a_start_is_forgotten(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	moves_to_n2();
+	forget_the_start();
+	assert_true(look_job(w, JOB).eligible > time(NULL) + 30); /* n2 is not done with it yet */
+	goes_on_at(n3);
+	assert_int_equal(look_job(w, JOB).restarts, 1);
+	assert_nothing_left(n2);
+	c = move(n3, n2, "a b>a");
+	SOON(said(c, "run again on n2: 2 moved, 0 to be started again"));
+}
+
+static void mark_given_away(struct smg_job *j)
+{
+	j->restarts = 0;
+	j->submit++;
+}
+
+/* Its submission: the next that comes gets its number, and must not get its services. */
+static void a_submission_is_forgotten(void **state)
+{
+	struct client *c = begin("a b>a");
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_given_away);
+	c = run(n1, "a c>a");
+	SOON(said(c, "of a job that Slurm has forgotten is being cleared away"));
+	SOON(all_run(n1, "a c"));
+	assert_int_equal(acts(n1, "launch " ID ".a"), 2);
+	assert_int_equal(smg_fake_state(&n1->rt, ID ".b"), SMG_FAKE_NONE);
+	c = move(n1, n2, "a c>a");
+	SOON(said(c, "run again on n2: 2 moved, 0 to be started again"));
+}
+
+static void mark_given_away_at_its_requeue(struct smg_job *j)
+{
+	mark_given_away(j);
+	j->restarts--; /* which is about to be counted */
+}
+
+/* Saved as its submission was forgotten: nobody has the other job start, or changes it. */
+static void a_saved_job_is_forgotten(void **state)
+{
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_given_away_at_its_requeue);
+	end_run(n1, JOB);
+	SOON(wf_is(state_of(w), ID, "stopped"));
+	assert_int_equal(slurm_acts(w, "start_now"), 0);
+	SOON(!has_dir(n1, ID));
+}
+
+static void mark_note_of_n1(struct smg_job *j)
+{
+	snprintf(j->admin_comment, sizeof(j->admin_comment), "[smigrate node=n1 nodelist=]");
+}
+
+/* It goes back to n1, which gave it to n2 for the run that is forgotten, and must not take what n2 has for something older. A line
+ * that was not finished is asked for with the number that the job has now. */
+static void a_start_is_forgotten_and_it_goes_home(void **state)
+{
+	(void)state;
+	moves_to_n2();
+	smg_slurm_fake_could_start(&w->slurm, "n1");
+	smg_fake_writes(&n2->rt, ID ".a", "half of a");
+	forget_the_start();
+	kill_daemon(ctl);
+	SOON(slurm_acts(w, "start_now") == 3);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_note_of_n1);
+	goes_on_at(n1);
+}
+
+static void mark_launch_failed(struct smg_job *j)
+{
+	j->restarts++;
+	j->held = j->launch_failed = true;
+	j->priority = 0;
+}
+
+/* Slurm was faster than we, and n2 not done with the forgotten run. */
+static void a_start_is_forgotten_and_the_next_refused(void **state)
+{
+	(void)state;
+	moves_to_n2();
+	forget_the_start();
+	smg_slurm_fake_change(&w->slurm, JOB, mark_launch_failed);
+	SOON(slurm_acts(w, "unhold") == 1);
+	SOON(look_job(w, JOB).eligible <= time(NULL));
+	goes_on_at(n3);
+	assert_nothing_left(n2);
+}
+
+/* It had left n2 already. */
+static void a_requeue_is_forgotten(void **state)
+{
+	(void)state;
+	moves_to_n2();
+	take_away(n2);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_counted_again);
+	goes_on_at(n3);
+	assert_nothing_left(n2);
+}
+
+/* It runs where it ran before, says Slurm, and ends what it finds on n2. */
+static void a_move_is_forgotten(void **state)
+{
+	(void)state;
+	moves_to_n2();
+	smg_slurm_fake_change(&w->slurm, JOB, mark_where_it_was);
+	end_run(n2, JOB);
+	SOON(wf_is(n2->daemon->journal, ID, "saved"));
+	assert_true(cell_is(n2->daemon->journal, "migrations", "id = ?1", ID ".2", "cause", "requeue"));
+	assert_int_equal(places(w, ID ".a"), 0);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_requeued);
+	end_run(n1, JOB);
+	goes_on_at(n3);
+	assert_nothing_left(n2);
+}
+
+/* One word: only the tests that match it ("killed*"). SMG_TEST_LOG=1: what the daemons say, too. */
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+		T(a_submission_is_forgotten),
+		T(a_saved_job_is_forgotten),
+		T(a_start_is_forgotten),
+		T(a_start_is_forgotten_and_it_goes_home),
+		T(a_start_is_forgotten_and_the_next_refused),
+		T(a_requeue_is_forgotten),
+		T(a_move_is_forgotten),
+	};
+
+	smg_log_level(getenv("SMG_TEST_LOG") ? SMG_DEBUG : SMG_ERROR);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
