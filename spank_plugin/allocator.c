@@ -27,6 +27,8 @@
 /* How Slurm hands a spank option on: from sbatch to slurmstepd, and to what is started inside the job. */
 #define ENV_TO_STEP "_SLURM_SPANK_OPTION_smigrate_migrate"
 #define ENV_TO_TOOL "SLURM_SPANK_" ENV_TO_STEP
+#define FROM_TO_STEP "_SLURM_SPANK_OPTION_smigrate_migrate_from"
+#define FROM_TO_TOOL "SLURM_SPANK_" FROM_TO_STEP
 
 extern char **environ;
 
@@ -50,13 +52,19 @@ int smg_submit_init(spank_t sp)
 
 		unsetenv(ENV_TO_STEP);
 		unsetenv(ENV_TO_TOOL);
+		unsetenv(FROM_TO_STEP);
+		unsetenv(FROM_TO_TOOL);
 		unsetenv("SMIGRATE_FILE");
+		unsetenv("SMIGRATE_FROM");
 		unsetenv("SMIGRATE_SCRIPT"); /* from within a job's moving script: that is the other job's */
 		if (smg_is_sbatch() && file && *file)
 			setenv(ENV_TO_TOOL, file, 1);
 	}
 	refuse_in_script();
-	return spank_option_register(sp, &smg_migrate_option) == ESPANK_SUCCESS ? 0 : -1;
+	return spank_option_register(sp, &smg_migrate_option) == ESPANK_SUCCESS &&
+			       spank_option_register(sp, &smg_from_option) == ESPANK_SUCCESS
+		       ? 0
+		       : -1;
 }
 
 int smg_submit_option(void)
@@ -166,6 +174,12 @@ int smg_submit_post_opt(spank_t sp)
 
 	(void)sp;
 	s.component = ++component;
+	if (smg_migrate_from && !smg_migrate.given && smg_is_sbatch()) {
+		slurm_error("smigrate: --migrate-from goes on with a job that was submitted with --migrate: give --migrate, too, "
+			    "with the "
+			    "file that it had");
+		refuse();
+	}
 	if (!smg_migrate.given || !smg_is_sbatch())
 		return 0;
 	why = smg_submit_refusal(&s);

@@ -1,6 +1,7 @@
 /* What Slurm calls: each callback goes to the file of the context it is called in. */
 #include "plugin.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #pragma GCC visibility push(default)
@@ -21,6 +22,30 @@ static int on_migrate(int val, const char *file, int remote)
 	return remote ? 0 : smg_submit_option();
 }
 
+const char *smg_migrate_from;
+
+static int on_from(int val, const char *job, int remote)
+{
+	static char text[16];
+	int n = snprintf(text, sizeof(text), "%s", job ? job : "");
+
+	(void)val;
+	smg_migrate_from = text;
+	if (n > 0 && n < (int)sizeof(text) && !text[strspn(text, "0123456789")])
+		return remote ? 0 : smg_submit_option();
+	if (!remote)
+		slurm_error("smigrate: --migrate-from=%s: it must be the number of a job", text);
+	return -1;
+}
+
+struct spank_option smg_from_option = {
+	.name = "migrate-from",
+	.arginfo = "JOB",
+	.usage = "with --migrate: go on with what is kept of JOB, which failed (smigrate gc on its node lists it)",
+	.has_arg = 1,
+	.cb = on_from,
+};
+
 struct spank_option smg_migrate_option = {
 	.name = "migrate",
 	.arginfo = "FILE",
@@ -40,6 +65,7 @@ int slurm_spank_init(spank_t sp, int ac, char **av)
 	case S_CTX_REMOTE:
 		smg_step_init();
 		spank_option_register(sp, &smg_migrate_option);
+		spank_option_register(sp, &smg_from_option);
 		return 0;
 	case S_CTX_SLURMD:
 		smg_slurmd_init();

@@ -29,6 +29,8 @@ struct smg_option {
 };
 extern struct smg_option smg_migrate;
 extern struct spank_option smg_migrate_option;
+extern const char *smg_migrate_from; /* --migrate-from: a job's number, as the user wrote it; NULL: not given */
+extern struct spank_option smg_from_option;
 
 /* allocator.c: at the user's prompt. smg_submit_option returns 0, or -1 where the tool has no use for --migrate. */
 int smg_submit_init(spank_t sp);

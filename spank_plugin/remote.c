@@ -175,6 +175,8 @@ void smg_step_post_opt(spank_t sp)
 	script_moves = !*smg_migrate.file;
 	if (!script_moves)
 		tell_file(sp);
+	if (smg_migrate_from)
+		spank_setenv(sp, "SMIGRATE_FROM", smg_migrate_from, 1);
 	check_protection(job);
 }
 

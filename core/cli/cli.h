@@ -18,6 +18,9 @@ int cmd_drain(int argc, char **argv);
 int cmd_undrain(int argc, char **argv);
 int cmd_images(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_backup(int argc, char **argv);
+int cmd_gc(int argc, char **argv);
+int cmd_rebuild(int argc, char **argv);
 int cmd_unpack(int argc, char **argv);
 
 /* Prints "smigrate: message" on stderr and returns the exit status for err. */

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,12 +20,13 @@
 
 static void usage(FILE *f)
 {
-	fputs("usage: smigrate run [-q] [--strategy NAME] [--log-dir DIR | --no-log] [FILE]\n"
-	      "       smigrate run [--strategy NAME] --script SCRIPT [ARGUMENT...]\n\n"
+	fputs("usage: smigrate run [-q] [--from JOB] [--strategy NAME] [--log-dir DIR | --no-log] [FILE]\n"
+	      "       smigrate run [--from JOB] [--strategy NAME] --script SCRIPT [ARGUMENT...]\n\n"
 	      "Runs the services of the workflow FILE as their dependencies allow and ends when all have ended. If Slurm\n"
 	      "preempts the job, the services are saved, and this same command, in the job's next run, goes on with them.\n\n"
 	      "FILE: default the one given to `sbatch --migrate`; relative to the folder the job was submitted from.\n"
 	      "  -q, --quiet      only warnings and errors of smigrate's own on stderr\n"
+	      "  --from JOB       goes on with what is kept of JOB, a job of yours that failed (as `sbatch --migrate-from=JOB`)\n"
 	      "  --strategy NAME  how the services move, whatever the file says (x-migrate.strategy): stream (the default);\n"
 	      "                   for comparison also pipeline, level and sequential, published ways through disk and tar\n"
 	      "  --log-dir DIR    what SERVICE prints is also appended, as it is, to WORKFLOW-JOB/SERVICE.log in DIR\n"
@@ -56,6 +58,7 @@ static const char *find_file(int argc, char **argv, char *room, size_t n)
 struct options {
 	int strategy; /* -1: what the file says */
 	bool quiet;
+	uint32_t from;	     /* 0: no other job's work */
 	const char *log_dir; /* NULL: no log files */
 	bool script;	     /* not a workflow file */
 };
@@ -130,6 +133,8 @@ static int run_spec(struct smg_spec *spec, const struct options *o, struct smg_e
 	struct logs logs = {0};
 	int rc;
 
+	if (o->from)
+		json_object_set_new(request, "from", json_integer(o->from));
 	open_logs(o->log_dir, spec->name, &logs);
 	s.log_fd = logs.fd;
 	rc = session_follow(&s, err);
@@ -167,12 +172,25 @@ static int read_strategy(const char *name)
 	return n;
 }
 
+/* text: a job's number; NULL or "": none. False: it is no such thing, which is said. */
+static bool read_job(const char *text, uint32_t *job)
+{
+	char *end;
+	unsigned long n = text ? strtoul(text, &end, 10) : 0;
+
+	*job = (uint32_t)n;
+	if (!text || !*text || (n > 0 && n <= UINT32_MAX && !*end && text[0] != '-'))
+		return true;
+	fprintf(stderr, "smigrate: run: '%s' is not the number of a job\n", text);
+	return false;
+}
+
 /* 0: go on; else cmd_run ends with *status. */
 static int read_options(int argc, char **argv, struct options *out, int *status)
 {
 	static const struct option options[] = {{"quiet", no_argument, NULL, 'q'}, {"strategy", required_argument, NULL, 's'},
 		{"log-dir", required_argument, NULL, 'l'}, {"no-log", no_argument, NULL, 'n'}, {"script", no_argument, NULL, 'S'},
-		{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+		{"from", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	int o;
 
 	*status = 2;
@@ -181,6 +199,9 @@ static int read_options(int argc, char **argv, struct options *out, int *status)
 			out->quiet = true;
 		} else if (o == 's') {
 			if ((out->strategy = read_strategy(optarg)) < 0)
+				return -1;
+		} else if (o == 'f') {
+			if (!read_job(optarg, &out->from))
 				return -1;
 		} else if (o == 'l') {
 			out->log_dir = optarg;
@@ -208,6 +229,8 @@ int cmd_run(int argc, char **argv)
 
 	if (script_inside("`smigrate run`"))
 		return 2;
+	if (!read_job(getenv("SMIGRATE_FROM"), &o.from))
+		return 2;
 	if (read_options(argc, argv, &o, &status) < 0)
 		return status;
 	if (o.script && !argv[optind]) {
@@ -215,7 +238,7 @@ int cmd_run(int argc, char **argv)
 		return 2;
 	}
 	if (o.script)
-		return script_run(argv[optind], argv + optind, o.strategy);
+		return script_run(argv[optind], argv + optind, o.strategy, o.from);
 	file = find_file(argc, argv, room, sizeof(room));
 	if (!file) {
 		fputs("smigrate: no workflow file: give one, or submit with `sbatch --migrate=FILE`\n", stderr);

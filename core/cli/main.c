@@ -23,6 +23,9 @@ static const struct {
 	{"drain", "drain a node in Slurm and move its jobs away", cmd_drain},
 	{"undrain", "give a drained node back", cmd_undrain},
 	{"doctor", "what is wrong or missing on this node", cmd_doctor},
+	{"backup", "a checked copy of the state while it is in use", cmd_backup},
+	{"gc", "what is kept of workflows that are over, and dropping it in time", cmd_gc},
+	{"rebuild", "the state made anew out of the nodes' journals", cmd_rebuild},
 	{"images", "OCI images that are unpacked on this node", cmd_images},
 	{"unpack-image", NULL, cmd_unpack},
 };
@@ -55,10 +58,10 @@ static void usage(FILE *f)
 /* In front of a batch script, by the plugin, with the script's own arguments. */
 static int run_script(char **argv)
 {
-	const char *path = getenv(SCRIPT_PATH_VARIABLE);
+	const char *path = getenv(SCRIPT_PATH_VARIABLE), *from = getenv("SMIGRATE_FROM");
 
 	if (path)
-		return script_run(path, argv, -1);
+		return script_run(path, argv, -1, from ? (uint32_t)strtoul(from, NULL, 10) : 0);
 	fputs("smigrate: " SCRIPT_PROGRAM " is started by the plugin only; see `smigrate run --script`\n", stderr);
 	return 2;
 }

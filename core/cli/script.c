@@ -196,7 +196,14 @@ static const char *unfit(void)
 	return NULL;
 }
 
-int script_run(const char *path, char **argv, int strategy)
+/* What it was to go on with is not to be had: from the beginning is not what was asked for. */
+static int run_nothing(uint32_t from, const char *why, int status)
+{
+	fprintf(stderr, "smigrate: %s\nsmigrate: nothing was run: this job was to go on with what is kept of job %u\n", why, from);
+	return status;
+}
+
+int script_run(const char *path, char **argv, int strategy, uint32_t from)
 {
 	const char *restarts = getenv("SLURM_RESTART_COUNT");
 	bool again = restarts && atoi(restarts) > 0;
@@ -210,10 +217,14 @@ int script_run(const char *path, char **argv, int strategy)
 	struct smg_err err = {0};
 	int rc;
 
+	if (unfit() && from)
+		return run_nothing(from, unfit(), 2);
 	if (unfit())
 		return run_unprotected(path, argv, unfit());
 	s.signals = session_catch_signals(true);
 	request = make_request(path, argv, strategy, &err);
+	if (request && from)
+		json_object_set_new(request, "from", json_integer(from));
 	rc = request ? protected_run(request, &s, again ? RESUME_WAIT_S : FIRST_HEED_S, &err) : -1;
 	if (rc == 0 && !s.unstarted)
 		return (int)s.status;
@@ -222,5 +233,8 @@ int script_run(const char *path, char **argv, int strategy)
 		fprintf(stderr, "smigrate: %s\n", err.msg);
 		return smg_exit_status(err.code);
 	}
+	if (from)
+		return run_nothing(
+			from, rc < 0 ? err.msg : "what was saved could not be started", rc < 0 ? smg_exit_status(err.code) : 125);
 	return run_unprotected(path, argv, rc < 0 ? err.msg : NULL);
 }

@@ -13,9 +13,9 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 
-#define SCRIPT_WAIT_S 86400 /* a script that runs does not end because its daemon is away */
-#define UNSURE_WAIT_S 600   /* it was asked to run one, and went away before it said whether it does */
-#define SCRIPT_TERM_MS 1000 /* for Slurm's SIGTERM to reach the script; under proctrack/cgroup it reaches nobody else */
+#define ATTACHED_WAIT_S 86400 /* what runs does not end because its daemon is away: our end would be the job's */
+#define UNSURE_WAIT_S 600     /* it was asked to run one, and went away before it said whether it does */
+#define SCRIPT_TERM_MS 1000   /* for Slurm's SIGTERM to reach the script; under proctrack/cgroup it reaches nobody else */
 
 static int connect_once(struct session *s, struct smg_err *err)
 {
@@ -31,7 +31,7 @@ static int connect_once(struct session *s, struct smg_err *err)
 
 static int connect_patiently(struct session *s, struct smg_err *err)
 {
-	int wait_s = !s->script ? s->wait_s : s->attached ? SCRIPT_WAIT_S : s->sent ? UNSURE_WAIT_S : s->wait_s;
+	int wait_s = s->attached ? ATTACHED_WAIT_S : s->script && s->sent ? UNSURE_WAIT_S : s->wait_s;
 	int64_t end = smg_steady_us() + wait_s * 1000000LL;
 	bool told = false;
 	int fd;
@@ -40,7 +40,8 @@ static int connect_patiently(struct session *s, struct smg_err *err)
 		struct pollfd p = {s->signals, POLLIN, 0};
 
 		if (!told && !(s->script && s->sent))
-			fprintf(stderr, "smigrate: %s; waiting up to %d s\n", err->msg, wait_s);
+			fprintf(stderr, "smigrate: %s; %swaiting up to %d s\n", err->msg,
+				s->attached ? "the services run on; " : "", wait_s);
 		told = true;
 		if (poll(&p, 1, 500) > 0)
 			return smg_fail(err, SMG_EAGAIN, "told to end while waiting for smigrated");
