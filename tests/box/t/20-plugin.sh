@@ -70,9 +70,14 @@ submit() { in_home sbatch --parsable -w "$NODE" "$@"; }
 output_of() { box_exec ctl cat "/shared/home/user1/plugin/slurm-$1.out"; }
 sentinels() { box_exec "$NODE" pgrep -a -x -f 'smigrate-sentinel .*' || true; }
 no_sentinels() { [[ -z $(sentinels) ]]; }
-# Slurm counts a node's processors a moment after it has shown the job's end.
+# Not drained, and no job at its end there. "idle" is not asked for: a node has been seen "mixed" for 15 s after a job's end.
 assert_node_well() {
-	retry 15 node_idle || fail "$NODE is not well: $(box_exec ctl sinfo -h -n "$NODE" -o '%T: %E')"
+	retry 30 node_empty || fail "$NODE is not empty: $(box_exec ctl squeue -h -w "$NODE" -t all -o '%i %T %r'; box_exec "$NODE" ps -e -o pid,etimes,stat,args)"
+	assert_eq "$(box_exec ctl sinfo -h -n "$NODE" -o '%E' | sort -u)" none "$NODE: $(box_exec ctl sinfo -h -n "$NODE" -o '%T')"
+}
+node_empty() {
+	local jobs
+	jobs=$(box_exec ctl squeue -h -w "$NODE" -t R,CG,S,SI) && [[ -z $jobs ]]
 }
 
 # ---- submitting ----------------------------------------------------------------------------------------------------
