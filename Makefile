@@ -45,7 +45,7 @@ plugin   := $(BUILD)/spank_smigrate.so
 units    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(unit_src))
 benches  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(bench_src))
 
-.PHONY: all deps unit units drives benches check triggers demo lint asan bench fuzz valgrind install clean help
+.PHONY: all deps unit units drives benches check triggers faults soak model demo lint asan bench fuzz valgrind install clean help
 all: $(programs) $(plugin)
 
 $(BUILD)/%.o: %.c Makefile
@@ -115,6 +115,23 @@ triggers: ## every way in which Slurm takes a node, row by row (root)
 	tests/deps
 	$(MAKE) all
 	TRIGGERS=all BUILD=$(BUILD) tests/run box --only 25-triggers
+
+faults: ## bad luck at every point of source, target and state host, one row each; hours (root)
+	tests/deps
+	$(MAKE) all
+	BOX=$${BOX:-all} FAULTS=all bash tests/box/t/80-faults.sh
+	BOX=$${BOX:-all} FAULTS=all DURABLE=disk bash tests/box/t/80-faults.sh
+
+MINUTES ?= 60
+soak: ## random workflows, preemptions and faults for MINUTES (60), by SEED; then all of `make faults`, unless FAULTS=no (root)
+	tests/deps
+	$(MAKE) all
+	tests/soak/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(if $(filter no,$(FAULTS)),,$(MAKE) faults)
+
+model: ## the hand-over between nodes, state host and Slurm, explored by spin; and what happens without each of its rules
+	tests/deps model
+	tests/model/run
 
 demo: ## a real preemption and migration, start to end (root)
 	tests/demo

@@ -85,7 +85,19 @@ own_box() { # NAME UP-ARG...
 # No job of the test before is left, and every node is free.
 clear_jobs() {
 	box_exec ctl sh -c 'squeue -h -o %A | xargs -r scancel' || true
-	retry 60 no_jobs || fail "jobs do not go away: $(box_exec ctl squeue -h)"
+	retry 60 no_jobs && return 0
+	what_remains
+	fail "jobs do not go away: $(box_exec ctl squeue -h)"
+}
+# On each node that still has a job: its processes, what each of them waits for, and what its daemons said last.
+what_remains() {
+	local node
+	for node in $(box_exec ctl sh -c 'squeue -h -o %N | xargs -r -n 1 scontrol show hostnames | sort -u'); do
+		# shellcheck disable=SC2016 # for the node's shell
+		box_exec "$node" sh -c '
+			ps -eo pid,ppid,pgid,stat,wchan:24,etimes,args --cols 160
+			for log in slurmd smigrated; do tail -n 12 /var/log/$log.log; done' 2>&1 | sed "s/^/$node: /"
+	done
 }
 no_jobs() { [[ -z $(box_exec ctl squeue -h) ]]; }
 

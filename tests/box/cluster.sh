@@ -185,9 +185,10 @@ tools_dir() { echo "$CACHE/tools-$(cat "$BOX_DIR"/{enter,*-shim}.c "$BOX_DIR/ima
 
 tree_build() { echo "build/box$(variant)"; }
 
-# Builds this tree with the image's own compiler and libraries, at its own path, and installs it into build/box/root.
-build_tree() { # IMAGE
-	local image=$1 build log plugins
+# Builds this tree with the image's own compiler and libraries, at its own path, installs it into build/box/root, and leaves a copy:
+# what lies under a live overlay must not change when the tree is built again, nor be taken while another box has it built.
+build_tree() { # IMAGE COPY
+	local image=$1 copy=$2 build log plugins
 	build=$(tree_build) log=$TREE/$(tree_build).log
 	if [[ ! -e $TREE/Makefile ]]; then
 		warn "no Makefile in $TREE yet: plain Slurm, without smigrate"
@@ -202,11 +203,12 @@ build_tree() { # IMAGE
 			make -j"$(nproc)" BUILD="$2" PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" all
 			make BUILD="$2" PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" DESTDIR="$PWD/$2/root" install
 			' build "/$plugins" "$build" >"$log" 2>&1 9>&-
+		rm -rf "$copy" && cp -a "$TREE/$build/root" "$copy"
 	) 8>"$TREE/$build.lock" || {
 		grep -E 'error|Error|\*\*\*' "$log" | head -n 15 >&2
 		die "the tree does not build in the image; see $log"
 	}
-	[[ -x $TREE/$build/root/usr/sbin/smigrated ]] || warn "make install brought no smigrated: plain Slurm"
+	[[ -x $copy/usr/sbin/smigrated ]] || warn "make install brought no smigrated: plain Slurm"
 }
 
 wait_idle() { # NODES

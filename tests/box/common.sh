@@ -59,10 +59,14 @@ node_pid() {
 	[[ -n $started && $(start_time_of "$pid") == "$started" ]] && echo "$pid"
 }
 
-need_node() {
+known_node() {
 	node_names 2>/dev/null | grep -qxF -- "$1" ||
 		die "box '$BOX' has no node '$1' (nodes: $(node_names 2>/dev/null | xargs || true)); bring it up by: tests/box/box --name $BOX up"
-	node_pid "$1" >/dev/null || die "node '$1' of box '$BOX' is dead; try: tests/box/box --name $BOX down, then up"
+}
+
+need_node() {
+	known_node "$1"
+	node_pid "$1" >/dev/null || die "node '$1' of box '$BOX' is dead; try: tests/box/box --name $BOX power $1 on"
 }
 
 box_names() { find "$RUN" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' 2>/dev/null | sort; }

@@ -44,9 +44,9 @@ boot_node() {
 	echo "$pid $(start_time_of "$pid")" >"$STATE/$node.pid"
 }
 
-wait_booted() {
+wait_booted() { # [NODE]
 	local node pid i
-	for node in $(node_names); do
+	for node in ${1:-$(node_names)}; do
 		for ((i = 0; ; i++)); do
 			pid=$(node_pid "$node") || die "node $node died at once: $(tail -n 3 "$DATA/$node/init.log")"
 			[[ -e /proc/$pid/root/run/box/booted ]] && break
@@ -56,14 +56,23 @@ wait_booted() {
 	done
 }
 
+# What is empty in a cgroup may be removed at any moment by whoever is in the node.
+join_cgroup() { # DIR
+	local i
+	for ((i = 0; i < 5; i++)); do
+		mkdir -p "$1"
+		if { echo 0 >"$1/cgroup.procs"; } 2>/dev/null; then return 0; fi
+	done
+	return 1
+}
+
 # Becomes CMD in the node. Only the node's cgroup is joined from here, and in it a leaf for those outside the node's pid namespace
 # (nsenter itself): slurmd gives up when it finds such a process beside it. enter.c does the rest.
 enter_node() { # NODE USER CMD...
 	local node=$1 user=$2 pid
 	shift 2
 	pid=$(node_pid "$node") || die "node '$node' of box '$BOX' is dead"
-	mkdir -p "$(cgroup_root)/$BOX/$node/exec"
-	echo 0 >"$(cgroup_root)/$BOX/$node/exec/cgroup.procs" || die "cannot join the cgroup of node '$node'"
+	join_cgroup "$(cgroup_root)/$BOX/$node/exec" || die "cannot join the cgroup of node '$node'"
 	exec nsenter -t "$pid" -m -p -u -n -i -C -r -w /usr/local/lib/box/enter -u "$user" "$@"
 }
 
@@ -87,23 +96,29 @@ link_rate() {
 	echo "${rate:-off}"
 }
 
-# By cgroup, so that nothing escapes whatever it is called, and frozen containers die too.
-kill_processes() {
+# Of a node, or of the whole box. By cgroup, so that nothing escapes whatever it is called, and frozen containers die too. Whoever is
+# just entering a node (enter_node) comes after that, and is met the next time around.
+kill_processes() { # [NODE]
 	local top i
-	top=$(cgroup_root)/$BOX
+	top=$(cgroup_root)/$BOX${1:+/$1}
 	[[ -d $top ]] || return 0
 	for ((i = 0; i < 200; i++)); do
-		echo 1 >"$top/cgroup.kill"
-		grep -q 'populated 0' "$top/cgroup.events" && break
+		{ echo 1 >"$top/cgroup.kill"; } 2>/dev/null || true
+		find "$top" -depth -type d -exec rmdir {} + 2>/dev/null || true
+		[[ -d $top ]] || break
 		sleep 0.05
 	done
 	((i < 200)) || die "processes of box '$BOX' do not die; see $top"
-	find "$top" -depth -type d -exec rmdir {} +
 	rmdir --ignore-fail-on-non-empty "$(cgroup_root)"
 }
 
-unplug_all() {
+unplug() { # [NODE]
 	local netns
+	if [[ $# -gt 0 ]]; then
+		ip -n "$(netns_of switch)" link del "$1"
+		ip netns del "$(netns_of "$1")"
+		return
+	fi
 	for netns in $(ip netns list | cut -d ' ' -f 1 | grep "^$PROGRAM\.$BOX\." || true); do
 		ip netns del "$netns"
 	done

@@ -321,31 +321,47 @@ static void folder_set_up(void)
 	fd = open_file(HOME "/folder", O_RDONLY | O_DIRECTORY);
 }
 
+static int entries_seen(void)
+{
+	int n = 0;
+
+	for (int i = 0; i < ENTRIES; i++)
+		n += seen[i];
+	return n;
+}
+
 static const char *folder_end(void)
 {
 	for (int i = 0; i < ENTRIES; i++)
-		EXPECT(seen[i] == 1, "entry %d was read %d times", i, seen[i]);
+		EXPECT(seen[i] == 1, "entry %d was read %d times, of all entries together %d", i, seen[i], entries_seen());
 	memset(seen, 0, sizeof(seen));
 	EXPECT(lseek(fd, 0, SEEK_SET) == 0, "it cannot be read from its beginning");
 	return NULL;
 }
 
-/* A few entries at a time, so that the kernel has to know where it was. */
+/*
+ * A few entries at a time, so that the kernel has to know where it was. It does not rest at the end: where ext4 (Linux 6.18) has a
+ * folder opened, put to its end and read there, as CRIU and then the program do, and put to its beginning, it is read as an empty
+ * one.
+ */
 static const char *folder_check(void)
 {
 	_Alignas(8) char buf[120];
-	ssize_t n = (ssize_t)syscall(SYS_getdents64, fd, buf, sizeof(buf));
+	ssize_t n;
 
-	EXPECT(n >= 0, "it cannot be read: %s", strerror(errno));
-	if (n == 0)
-		return folder_end();
-	for (ssize_t i = 0; i < n;) {
-		const struct entry *e = (const struct entry *)(buf + i);
+	do {
+		n = (ssize_t)syscall(SYS_getdents64, fd, buf, sizeof(buf));
+		EXPECT(n >= 0, "it cannot be read: %s", strerror(errno));
+		if (n == 0)
+			return folder_end();
+		for (ssize_t i = 0; i < n;) {
+			const struct entry *e = (const struct entry *)(buf + i);
 
-		if (!strncmp(e->name, "entry", 5))
-			seen[atoi(e->name + 5)]++;
-		i += e->len;
-	}
+			if (!strncmp(e->name, "entry", 5))
+				seen[atoi(e->name + 5)]++;
+			i += e->len;
+		}
+	} while (entries_seen() >= ENTRIES);
 	EXPECT(faccessat(fd, "entry7", F_OK, 0) == 0, "it leads nowhere");
 	return NULL;
 }

@@ -226,6 +226,50 @@ static const char *threads_check(void)
 	return NULL;
 }
 
+/* Half of the time one thread has a file open that is another's, as who looks up threads' names does. */
+static long looks;
+
+static void *look_up_names(void *arg)
+{
+	char path[64];
+
+	(void)arg;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tids[0]);
+	for (;;) {
+		int fd = open_file(path, O_RDONLY);
+
+		sleep_ms(2);
+		close(fd);
+		__atomic_add_fetch(&looks, 1, __ATOMIC_RELEASE);
+		sleep_ms(2);
+	}
+	return NULL;
+}
+
+static void threads_looked_at_set_up(void)
+{
+	pthread_t t;
+
+	threads_set_up();
+	pthread_mutex_lock(&lock);
+	turn = 1;
+	pthread_cond_broadcast(&cond);
+	while (!tids[0])
+		pthread_cond_wait(&cond, &lock);
+	pthread_mutex_unlock(&lock);
+	need(pthread_create(&t, NULL, look_up_names, NULL) == 0, "a thread");
+}
+
+static const char *threads_looked_at_check(void)
+{
+	long before = __atomic_load_n(&looks, __ATOMIC_ACQUIRE);
+
+	for (int i = 0; i < 200 && __atomic_load_n(&looks, __ATOMIC_ACQUIRE) == before; i++)
+		sleep_ms(10);
+	EXPECT(__atomic_load_n(&looks, __ATOMIC_ACQUIRE) != before, "its thread stands still");
+	return threads_check();
+}
+
 /* A mutex that one thread holds and another waits for, in the kernel: priority inheritance, and robust. */
 static pthread_mutex_t kept;
 static long passes;
@@ -581,6 +625,7 @@ const struct object process_objects[] = {
 	{"children", children_set_up, children_check},
 	{"stopped", stopped_set_up, stop_and_go_check},
 	{"threads", threads_set_up, threads_check},
+	{"threads-looked-at", threads_looked_at_set_up, threads_looked_at_check},
 	{"pi-mutex", mutex_set_up, mutex_check},
 	{"robust-mutex", robust_set_up, robust_check},
 	{"rlimits", rlimits_set_up, rlimits_check},

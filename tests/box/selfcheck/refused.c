@@ -6,8 +6,10 @@
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/ptrace.h>
@@ -99,6 +101,27 @@ static void namespace_set_up(void)
 	need(read(ready[0], &c, 1) == 1, "a namespace of its own");
 }
 
+static void *sleep_in_thread(void *arg)
+{
+	*(int *)arg = (int)syscall(SYS_gettid);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void threads_file_set_up(void)
+{
+	static volatile int tid;
+	char path[64];
+	pthread_t t;
+
+	need(pthread_create(&t, NULL, sleep_in_thread, (void *)&tid) == 0, "a thread");
+	while (!tid)
+		sleep_ms(1);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open_file(path, O_RDONLY);
+}
+
 static void sleep_for_ever(void)
 {
 	for (;;)
@@ -119,6 +142,7 @@ const struct object refused_objects[] = {
 	{"mptcp", mptcp_set_up, still_open},
 	{"vsock", vsock_set_up, still_open},
 	{"namespace", namespace_set_up, still_there},
+	{"threads-file", threads_file_set_up, still_open},
 	{"traced", traced_set_up, still_there},
 	{NULL, NULL, NULL},
 };

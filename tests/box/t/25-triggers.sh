@@ -10,6 +10,8 @@
 . "$(dirname "$0")/../../lib.sh"
 # shellcheck source=workflow.sh
 . "$(dirname "$0")/workflow.sh"
+# shellcheck source=lanes.sh
+. "$(dirname "$0")/lanes.sh"
 
 TICKS=30
 export OTHERS_COUNT=1 # rows take place beside one another
@@ -349,99 +351,30 @@ set_row() { # PARTITION
 	case $PART in low | cancel20) GRACE=20 ;; *2) GRACE=2 ;; *) GRACE=0 ;; esac
 }
 
-# One row in one lane; its output and its end go to a file.
-run_row() { # TRIGGER PARTITION LANE NODES
-	local trigger=$1 lane=$3 nodes=$4 others=() n
-	set -eEu -o pipefail
-	trap 'echo "FAILED (exit $?) at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
+row() { # TRIGGER PARTITION
 	set_row "$2"
-	WF=/shared/home/user1/wf$lane
-	for ((n = 1; n <= nodes; n++)); do
-		((nodes <= 3 || (n - 1) / 2 + 1 == lane)) || others+=("n$n")
-	done
-	OTHERS=$(IFS=,; echo "${others[*]}")
-	TMP=$(mktemp -d) && export TMP
-	trap 'rm -rf "$TMP"' EXIT
-	"trigger_$trigger"
+	"trigger_$1"
 }
-
-# Takes rows that nobody has taken yet.
-run_lane() { # LANE NODES DIR
-	local lane=$1 nodes=$2 dir=$3 line number=0 status start
-	while read -r line; do
-		number=$((number + 1))
-		mkdir "$dir/$number.taken" 2>/dev/null || continue
-		start=$SECONDS status=0
-		# shellcheck disable=SC2086 # two words
-		timeout -k 5 240 bash "$0" --row $line "$lane" "$nodes" >"$dir/$number.log" 2>&1 </dev/null || status=$?
-		echo "$status $((SECONDS - start))" >"$dir/$number.end"
-	done <"$dir/rows"
-}
-
-run_rows() { # NODES LANES: rows on standard input; leaves their results in DIR
-	local lane pids=()
-	DIR=$(mktemp -d)
-	cat >"$DIR/rows"
-	for ((lane = 1; lane <= $2; lane++)); do
-		run_lane "$lane" "$1" "$DIR" &
-		pids+=($!)
-	done
-	wait "${pids[@]}"
-}
-
-print_rows() {
-	local line number=0 status took
-	while read -r line; do
-		number=$((number + 1)) total=$((total + 1)) status=99 took=0
-		[[ ! -e $DIR/$number.end ]] || read -r status took <"$DIR/$number.end"
-		if [[ $status == 0 ]]; then
-			echo "ok $total - ${line/ / in } # $took s"
-		else
-			echo "not ok $total - ${line/ / in } # $took s"
-			sed 's/^/#   /' "$DIR/$number.log"
-			bad=1
-		fi
-	done <"$DIR/rows"
-	rm -rf "$DIR"
-}
-
-bring_up() { # NAME-SUFFIX NODES [SLURM-CONF-LINE...]
-	local conf nodes=$2
-	export BOX=$base$1
-	conf=$(mktemp)
-	shift 2
-	printf '%s\n' "$@" >"$conf"
-	box up --nodes "$nodes" --slurm-conf "$conf" || bad=1 # its rows say so, too
-	rm -f "$conf"
-}
+row_name() { echo "${1/ / in }"; }
 
 main() {
 	local rows susp wanted
-	base=$BOX total=0 bad=0
 	wanted=$(IFS='|'; echo "${*:-.}")
 	rows=$(all_rows | grep -E -- "$wanted")
 	susp=$(triggers | sed 's/$/ susp/' | grep -E -- "$wanted" | awk -v all="$TRIGGERS" -v s="$SEED" 'all == "all" || (NR + s) % 3 == 0')
 	echo "1..$(printf '%s\n%s\n' "$rows" "$susp" | grep -c .)"
-	trap 'BOX=$base-lanes box down; BOX=$base-gang box down' EXIT
-	bring_up -lanes $((LANES * 2)) 'KillWait=5'
-	run_rows_if $((LANES * 2)) "$LANES" < <(grep -vE "$SERIAL" <<<"$rows")
-	run_rows_if 2 1 < <(grep -E "$SERIAL" <<<"$rows")
-	box down
-	bring_up -gang 3 'KillWait=5' 'PreemptMode=SUSPEND,GANG' 'PartitionName=susp Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND MaxTime=INFINITE'
-	run_rows_if 3 1 < <(grep . <<<"$susp")
-	return "$bad"
-}
-run_rows_if() {
-	local some
-	some=$(cat)
-	[[ -n $some ]] || return 0
-	run_rows "$1" "$2" <<<"$some"
-	print_rows
+	trap "lanes_box_down -lanes; lanes_box_down -gang" EXIT
+	if [[ -n $rows ]]; then
+		lanes_box -lanes $((LANES * 2)) 'KillWait=5'
+		lanes_run $((LANES * 2)) "$LANES" < <(grep -vE "$SERIAL" <<<"$rows")
+		lanes_run 2 1 < <(grep -E "$SERIAL" <<<"$rows")
+		box down
+	fi
+	if [[ -n $susp ]]; then
+		lanes_box -gang 3 'KillWait=5' 'PreemptMode=SUSPEND,GANG' 'PartitionName=susp Nodes=ALL PriorityTier=1 PreemptMode=SUSPEND MaxTime=INFINITE'
+		lanes_run 3 1 <<<"$susp"
+	fi
+	lanes_ok
 }
 
-if [[ ${1-} == --row ]]; then
-	shift
-	run_row "$@"
-else
-	main "$@"
-fi
+lanes_main "$@"

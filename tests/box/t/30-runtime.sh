@@ -417,6 +417,32 @@ test_daemon_killed_during_a_dump() {
 	done
 }
 
+# The daemon that asked for the restore dies before it knows whom it has started: the next one finds what goes on, and the container
+# does not count on from one copy twice.
+test_daemon_killed_as_it_starts_a_shim() {
+	local act found
+	for act in crash error; do
+		fresh d
+		launch d -- /rt/drive_hold count
+		expect_output d 'd | 3$'
+		drive dump d "$W/d/images"
+		box_exec n1 sh -c "echo 'shim.spawned 1 $act' >/tmp/order"
+		box_exec n1 env SMIGRATE_FAULTS=/tmp/order "$BIN/drive_runtime" "$RUN" "$BIN/smigrate-shim" restore d "$W/d" /images/debian \
+			"${USER1[@]}" out=/tmp/out.d vol="$BIN:/rt:ro" -- true && fail "there was no $act"
+		found=$(drive find d || true)
+		sleep 0.5 # what goes on unseen counts on meanwhile
+		if [[ $act == crash ]]; then
+			assert_contains "$found" 'found'
+		else
+			assert_contains "$found" 'gone'
+			restore d
+		fi
+		counts_on d
+		drive cleanup d
+		assert_exact_count d
+	done
+}
+
 test_redis_on_the_hosts_network() {
 	fresh r
 	launch r cwd=/tmp -- redis-server --port 7711 --bind 127.0.0.1 --save ''

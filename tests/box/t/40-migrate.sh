@@ -101,6 +101,20 @@ test_scancel_stops_and_leaves_nothing() {
 	assert_eq "$(lives one)" 1 lives
 }
 
+# Its SIGKILL, KillWait (10 s here) after the SIGTERM, finds nothing to kill, though a service is promised as long.
+test_scancel_is_over_before_slurm_kills() {
+	local job
+	prepare
+	printf '  deaf:\n    image: /images/debian\n    command: [/bin/sleep, "1000"]\n    stop_grace_period: 1m\n' | counters 600 one -
+	job=$(submit)
+	wait_ticks one 3 20
+	wait_svc "$job" deaf running 10
+	box_as user1 ctl scancel "$job"
+	wait_job_state "$job" CANCELLED 30
+	assert_eq "$(job_field "$job" ExitCode)" 143:0 ExitCode # 0:9 where it was Slurm
+	assert_nothing_left "$job"
+}
+
 test_time_limit_stops() {
 	local job
 	prepare

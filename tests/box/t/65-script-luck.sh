@@ -8,7 +8,8 @@
 . "$(dirname "$0")/script.sh"
 
 # Without a trap it dies of the signal as it would have, and so does what it waits for, before its next line. One that ignores it
-# gets Slurm's KillWait (10 s in the box), no more. One that the user alone has signalled goes on.
+# gets Slurm's KillWait (10 s in the box) less a second, and is over before Slurm kills it. One that the user alone has signalled
+# goes on.
 test_what_ends_a_script() {
 	local plain stubborn own began=$SECONDS
 	script <<-'SH'

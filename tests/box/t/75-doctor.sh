@@ -84,4 +84,64 @@ test_daemons_that_do_not_answer() {
 	box_exec ctl scancel "$job" 2>/dev/null || true
 }
 
+# ---- the state of all workflows ------------------------------------------------------------------------------------
+
+state_says() { assert_contains "$(box_exec n1 smigrate doctor --state 2>&1 || true)" "$1"; }
+remove_strays() {
+	box_exec n3 sh -c 'rmdir /var/lib/smigrate/w/999.left /run/smigrate/c/999.left.one 2>/dev/null || true'
+	put_back
+	clear_jobs
+}
+test_state_of_all_workflows() {
+	local job
+	prepare
+	trap remove_strays EXIT
+	counters 600 one two
+	job=$(submit -w n2)
+	wait_ticks two 3 20
+	assert_status 0 box_exec n1 smigrate doctor --state
+	assert_contains "$OUTPUT" '1 workflows, '
+	assert_contains "$OUTPUT" '0 errors, 0 warnings'
+	box_exec n3 mkdir -p /var/lib/smigrate/w/999.left /run/smigrate/c/999.left.one
+	state_says "stray      n3: /var/lib/smigrate/w/999.left is left"
+	state_says "stray      n3: container 999.left.one's bundle is left"
+	remove_strays
+	assert_status 0 box_exec n1 smigrate doctor --state
+	assert_status 4 box_as user1 n1 smigrate doctor --state
+	box_exec ctl scancel "$job" 2>/dev/null || true
+}
+
+# What no daemon knows of: a second life of a service, the daemon of its node away, a service that is dead and whose daemon did not look.
+test_state_with_what_must_not_be() {
+	local job pid
+	prepare
+	trap 'start_daemon n2 || true; remove_strays' EXIT
+	counters 600 one
+	job=$(submit -w n2)
+	wait_ticks one 3 20
+	# A container of that name that computes on another node, too.
+	box_exec n2 cat "/run/smigrate/c/$job.wf.one/plan.json" | jq '.cgroup_dir = "/sys/fs/cgroup/smigrate/twice"' >"$TMP/plan"
+	box exec n3 -- bash -es "$job" <<-'SH'
+		mkdir -p /sys/fs/cgroup/smigrate/twice "/run/smigrate/c/$1.wf.one"
+		sleep 300 </dev/null >/dev/null 2>&1 &
+		echo $! >/sys/fs/cgroup/smigrate/twice/cgroup.procs
+	SH
+	box exec n3 -- tee "/run/smigrate/c/$job.wf.one/plan.json" <"$TMP/plan" >/dev/null
+	assert_status 1 box_exec n1 smigrate doctor --state
+	assert_contains "$OUTPUT" "error    stray      n3: container $job.wf.one has processes, of which the daemon knows nothing"
+	assert_contains "$OUTPUT" "error    twice      service one of $job.wf computes on n2 and on n3"
+	box exec n3 -- bash -es "$job" <<-'SH'
+		echo 1 >/sys/fs/cgroup/smigrate/twice/cgroup.kill
+		sleep 0.3
+		rm -r "/run/smigrate/c/$1.wf.one"
+		rmdir /sys/fs/cgroup/smigrate/twice
+	SH
+	assert_status 0 box_exec n1 smigrate doctor --state
+	stop_daemon n2
+	state_says 'warning  node       n2 cannot be asked'
+	state_says "service one of $job.wf (running) is on no node that answers; n2 does not"
+	start_daemon n2
+	box_exec ctl scancel "$job" 2>/dev/null || true
+}
+
 run_tests "$@"

@@ -96,6 +96,18 @@ member() { # NAME WORD...
 program() { in_wf tee "$1" >/dev/null; }
 
 submit() { in_wf sbatch --parsable -p low --migrate=workflow.yaml "$@" job.sh; } # [SBATCH-ARG...]; prints the job's id
+# On that node, though its own list has others, too, where it may go on: these are drained until it runs. A running job's list cannot
+# be changed.
+submit_on() { # NODE OTHER,OTHER... [SBATCH-ARG...]; prints the job's id
+	local job
+	box_exec ctl scontrol update "NodeName=$2" State=DRAIN Reason=begin
+	job=$(submit "${@:3}") || return
+	wait_job_state "$job" RUNNING 20
+	box_exec ctl scontrol update "NodeName=$2" State=RESUME
+	retry 20 nodes_answer "$2"
+	echo "$job"
+}
+nodes_answer() { [[ $(box_exec ctl sinfo -h -N -n "$1" -o %T) != *'*'* ]]; } # NODE,NODE...
 node_of() { job_field "$1" BatchHost; }
 output() { box_exec ctl cat "$WF/wf-$1.out" 2>/dev/null || true; }
 said() { [[ $(output "$1") == *"$2"* ]]; }                                       # JOB TEXT
