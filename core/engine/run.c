@@ -415,6 +415,16 @@ static struct wf *outdated(struct wf *here)
 	return yes ? here : NULL;
 }
 
+/* In a job's first run there is nothing to be found elsewhere; but for a first run that Slurm has forgotten, whose node made a note
+ * of itself. */
+static bool may_be_elsewhere(const struct visit *v)
+{
+	struct pointer p;
+
+	pointer_parse(v->job.admin_comment, &p);
+	return v->job.restarts || (p.node[0] && strcmp(p.node, v->e->env.config.node) != 0);
+}
+
 /* Until the workflow is here and the client attached. 0, or -1 with err; *wf NULL and status set: it had ended already. */
 static int obtain(struct visit *v, struct smg_spec **spec, struct wf **wf, struct client **c, int64_t *status, struct smg_err *err)
 {
@@ -430,7 +440,7 @@ static int obtain(struct visit *v, struct smg_spec **spec, struct wf **wf, struc
 		*wf = stale ? NULL : here;
 		if (*wf)
 			got = take_local(v, *wf, *spec, c, status, err);
-		else if (v->job.restarts)
+		else if (may_be_elsewhere(v))
 			got = take_foreign(v, id, stale, *spec, wf, c, status, err);
 		if (got == GOT_IT && !*wf && v->from && !given) {
 			got = take_kept(v, id, *spec, wf, c, err);

@@ -67,6 +67,25 @@ static void a_start_is_forgotten(void **state)
 	SOON(said(c, "run again on n2: 2 moved, 0 to be started again"));
 }
 
+/* The very first one: the next is a first run again, which asks nobody where the job has been but Slurm's own note. */
+static void a_first_start_is_forgotten(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_run_forgotten);
+	end_run(n1, JOB);
+	SOON(wf_is(n1->daemon->journal, ID, "saved"));
+	goes_on_at(n3);
+	assert_int_equal(look_job(w, JOB).restarts, 0);
+	assert_int_equal(acts(n3, "launch " ID ".a"), 0);
+	assert_nothing_left(n1);
+	c = move(n3, n2, "a b>a");
+	SOON(said(c, "run again on n2: 2 moved, 0 to be started again"));
+}
+
 static void mark_given_away(struct smg_job *j)
 {
 	j->restarts = 0;
@@ -186,6 +205,7 @@ int main(int argc, char **argv)
 		T(a_submission_is_forgotten),
 		T(a_saved_job_is_forgotten),
 		T(a_start_is_forgotten),
+		T(a_first_start_is_forgotten),
 		T(a_start_is_forgotten_and_it_goes_home),
 		T(a_start_is_forgotten_and_the_next_refused),
 		T(a_requeue_is_forgotten),
