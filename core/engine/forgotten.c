@@ -57,6 +57,18 @@ static void put_off(struct wf *wf)
 		smg_warn("job %u: its next start could not be put off: %s", wf->job, err.msg);
 }
 
+void run_begins(struct wf *wf, const struct smg_job *job)
+{
+	if (wf->state != SMG_WF_SAVED || wf->saving || wf->ended || wf->restarts != job->restarts || !wf_is_of(wf, job))
+		return;
+	if (!wf->began || job->start <= wf->began)
+		return; /* the run in which it was saved is not over */
+	renumber(wf, (int64_t)job->restarts - 1);
+	wf_say(wf, NULL, SMG_WARN,
+		"Slurm has forgotten a run of this job: slurmctld ended before it had written it down. The services go on in this "
+		"one");
+}
+
 /* What brought us here may be older than the run that the workflow is in by now; a record that is asked for now is not. */
 void run_check_forgotten(struct wf *wf)
 {

@@ -93,11 +93,13 @@ bool wf_is_claimed(const struct wf *wf)
 /* On record before the claimer hears of it: were it forgotten, this copy would be used once more, though another has outrun it. */
 void claim_put(struct wf *wf, const char *node, int64_t run)
 {
+	struct smg_claim c = {.run = run, .migrations = wf->migrations};
 	struct smg_err err = {0};
 
+	snprintf(c.node, sizeof(c.node), "%s", node);
 	snprintf(wf->claimed_by, sizeof(wf->claimed_by), "%s", node);
 	wf->claimed_run = run;
-	if (smg_store_claim(wf->e->env.journal, wf->id, node, run, &err) < 0)
+	if (smg_store_claim(wf->e->env.journal, wf->id, &c, &err) < 0)
 		smg_warn("%s: that %s has claimed it is not on record: %s", wf->id, node, err.msg);
 }
 
@@ -122,11 +124,16 @@ static int check_claim(struct wf *wf, int64_t restarts, struct smg_err *err)
 	return 0;
 }
 
-/* The asker was sent here since we claimed it from another node for that run of the job: then we have never had it. But for one
- * that Slurm has forgotten since, whose number is on record with the claims. */
-static bool is_older(const struct wf *wf, int64_t run)
+/*
+ * The asker was sent here since we claimed it from a node that had it saved so often, for that run of the job: what is here is from
+ * before that if it was saved less often, or as often and for an earlier run, but for one that Slurm has forgotten since: its
+ * number is on record with the claims.
+ */
+static bool is_older(const struct wf *wf, const json_t *req)
 {
-	return run > 0 && wf->restarts < run && wf->claimed_run < run;
+	int64_t migrations = json_int(req, "migrations"), run = json_int(req, "run");
+
+	return wf->migrations < migrations || (wf->migrations == migrations && wf->restarts < run && wf->claimed_run < run);
 }
 
 static int claim_locked(struct wf *wf, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
@@ -139,12 +146,13 @@ static int claim_locked(struct wf *wf, const char *from, const json_t *req, json
 		*reply = json_pack("{s:b,s:I}", "ended", 1, "status", (json_int_t)wf->exit_status);
 		return 0;
 	}
-	if (is_older(wf, json_int(req, "run")))
+	if (is_older(wf, req))
 		return smg_fail(err, SMG_ENOENT, "what %s has of workflow %s is older", wf->e->env.config.node, wf->id);
 	if (check_claim(wf, restarts, err) < 0)
 		return -1;
 	if (wf_is_claimed(wf) && strcmp(wf->claimed_by, from) != 0 && strcmp(wf->claimed_by, json_str(req, "not_at")) != 0) {
-		*reply = json_pack("{s:s,s:I,s:b}", "moved", wf->claimed_by, "run", (json_int_t)wf->claimed_run, "kept", 1);
+		*reply = json_pack("{s:s,s:I,s:I,s:b}", "moved", wf->claimed_by, "run", (json_int_t)wf->claimed_run, "migrations",
+			(json_int_t)wf->migrations, "kept", 1);
 		return 0;
 	}
 	if (export_now(wf, &items, err) < 0)
@@ -156,42 +164,76 @@ static int claim_locked(struct wf *wf, const char *from, const json_t *req, json
 
 /*
  * Not here any more: it ended here, or went on to another node. The state host and Slurm's record may both be behind that. That it
- * went on before the run for which the asker was sent here says nothing: since then it has not been here.
+ * went on before it was saved where the asker was sent here says nothing: since then it has not been here.
  */
 static int claim_gone(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	const char *id = json_str(req, "workflow");
-	char node[64];
-	int64_t run;
+	int64_t migrations = json_int(req, "migrations");
+	struct smg_claim c;
 
 	if (claim_ended(e, id, reply, err) == 0)
 		return 0;
-	if (err->code != SMG_ENOENT || smg_store_claimed(e->env.journal, id, node, sizeof(node), &run, err) < 0)
+	if (err->code != SMG_ENOENT || smg_store_claimed(e->env.journal, id, &c, err) < 0)
 		return -1;
-	if (!node[0] || !strcmp(node, e->env.config.node) || run <= json_int(req, "run"))
+	if (!c.node[0] || !strcmp(c.node, e->env.config.node) || c.migrations < migrations ||
+		(c.migrations == migrations && c.run < json_int(req, "run")))
 		return smg_fail(err, SMG_ENOENT, "workflow %s is not known here", id);
-	*reply = json_pack("{s:s,s:I}", "moved", node, "run", (json_int_t)run);
+	*reply = json_pack("{s:s,s:I,s:I}", "moved", c.node, "run", (json_int_t)c.run, "migrations", (json_int_t)c.migrations);
 	return 0;
 }
 
-int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
+/* Slurm has given the number of a run that it has forgotten to the job's next one, and both ask: which of them is, it alone knows.
+ * Blocks; without the lock. */
+static int check_which(struct wf *wf, const char *from, int64_t run, struct smg_err *err)
+{
+	struct smg_slurm *sl = &wf->e->env.slurm;
+	struct smg_job now;
+
+	if (sl->ops->job(sl->ctx, wf->job, &now, err) < 0) {
+		err->code = err->code == SMG_ENOENT ? SMG_EBUSY : err->code; /* else the copy here would count as gone */
+		return -1;
+	}
+	if (now.state == SMG_JOB_RUNNING && now.restarts == run && !strcmp(now.batch_host, from))
+		return 0;
+	return smg_fail(err, SMG_EBUSY, "restart %lld of job %u is not on %s, says Slurm", (long long)run, wf->job, from);
+}
+
+static int claim_here(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	struct wf *wf = wf_find(e, json_str(req, "workflow"));
-	bool odd;
+	int64_t run = json_int(req, "restarts");
+	bool odd, two;
 	int rc;
 
 	if (!wf)
 		return claim_gone(e, req, reply, err);
 	pthread_mutex_lock(&wf->lock);
-	odd = !wf->ended && wf->restarts >= json_int(req, "restarts") && strcmp(from, e->env.config.node) != 0;
+	odd = !wf->ended && wf->restarts >= run && strcmp(from, e->env.config.node) != 0;
+	two = wf_is_claimed(wf) && wf->claimed_run == run && strcmp(wf->claimed_by, from) != 0;
 	pthread_mutex_unlock(&wf->lock);
 	if (odd)
 		run_check_forgotten(wf);
+	rc = two ? check_which(wf, from, run, err) : 0;
 	pthread_mutex_lock(&wf->lock);
-	rc = claim_locked(wf, from, req, reply, err);
+	if (rc == 0)
+		rc = claim_locked(wf, from, req, reply, err);
 	pthread_mutex_unlock(&wf->lock);
 	wf_drop(wf);
 	return rc;
+}
+
+/* "Never had it" is said only by a node that is not about to have it. */
+int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	const char *id = json_str(req, "workflow");
+	bool asking = strcmp(from, e->env.config.node) != 0 && land_is_asking(e, id); /* first: it may be here in a moment */
+
+	if (claim_here(e, from, req, reply, err) == 0)
+		return 0;
+	if (err->code == SMG_ENOENT && asking)
+		smg_fail(err, SMG_EBUSY, "workflow %s is being asked for on %s just now", id, e->env.config.node);
+	return -1;
 }
 
 /* A workflow of this node that is saved and whose job is in a later life, which no still later one has claimed. */

@@ -143,6 +143,7 @@ struct wf {
 	bool at_standstill;	      /* a worker freezes or thaws its services just now */
 	bool keep;		      /* what is saved is kept though the job has ended: it was not allowed to go on */
 	struct hand *hand;	      /* it is being saved, and moves by hand */
+	time_t began;		      /* the run of the job in which it was last here, Slurm's word; 0: not known (any more) */
 	time_t submitted;	      /* as Slurm has it of a first run that began here; 0: not known (any more) */
 	int64_t stop_by;	      /* steady clock, where stopping: no service is given longer */
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
@@ -200,6 +201,7 @@ struct smg_engine {
 	uint64_t enlisted; /* how many ever were */
 	struct job_mark *marks;
 	struct hand *hands;
+	struct asking *asking;
 	struct drain *drain; /* of this node; NULL: none has been asked for */
 	pthread_mutex_t outbox_lock;
 	pthread_cond_t outbox_ready;
@@ -607,11 +609,22 @@ int resume_take(
 /* Something says that the workflow's job is not in the run in which the workflow is, nor in a later one. Asks Slurm whether that
  * run is forgotten, and then counts it as the one before the job's next. Blocks; without the lock. */
 void run_check_forgotten(struct wf *wf);
+/* The job is here again: under the number of the run in which the workflow was saved, if that is forgotten. Under wf->lock. */
+void run_begins(struct wf *wf, const struct smg_job *job);
 /* False: the record is that of another job, which was submitted later. Under wf->lock. */
 bool wf_is_of(const struct wf *wf, const struct smg_job *job);
 void wf_stop_forgotten(struct wf *wf); /* under wf->lock */
 
 /* ---- land.c ---- */
+/* From the first question for a workflow until it is here, or is not to be had: meanwhile this node does not say that it has
+ * nothing of it. */
+struct asking {
+	const char *id;
+	struct asking *next;
+};
+void land_ask(struct smg_engine *e, struct asking *a, const char *id); /* the caller's, until land_asked */
+void land_asked(struct smg_engine *e, struct asking *a);
+bool land_is_asking(struct smg_engine *e, const char *id);
 /* The copy here is no more than files: what another node knows of the workflow is taken up in its place. */
 void land_retire(struct wf *wf);
 /*

@@ -117,17 +117,48 @@ static int take_over(
 
 /* What is known on the way from node to node. */
 struct hop {
-	char keeper[64]; /* the last one that still has a copy, which another has claimed */
-	char not_at[64]; /* that other, if it was asked and never had it */
-	int64_t run;	 /* for which run of the job it was claimed where we were sent on */
+	char keeper[64];    /* the last one that still has a copy, which another has claimed */
+	char not_at[64];    /* that other, if it was asked and never had it */
+	int64_t run;	    /* for which run of the job it was claimed where we were sent on, */
+	int64_t migrations; /* and how often it had been saved there; 0: we were not sent on */
 };
+
+void land_ask(struct smg_engine *e, struct asking *a, const char *id)
+{
+	pthread_mutex_lock(&e->lock);
+	*a = (struct asking){id, e->asking};
+	e->asking = a;
+	pthread_mutex_unlock(&e->lock);
+}
+
+void land_asked(struct smg_engine *e, struct asking *a)
+{
+	struct asking **at;
+
+	pthread_mutex_lock(&e->lock);
+	for (at = &e->asking; *at != a; at = &(*at)->next)
+		;
+	*at = a->next;
+	pthread_mutex_unlock(&e->lock);
+}
+
+bool land_is_asking(struct smg_engine *e, const char *id)
+{
+	struct asking *a;
+
+	pthread_mutex_lock(&e->lock);
+	for (a = e->asking; a && strcmp(a->id, id); a = a->next)
+		;
+	pthread_mutex_unlock(&e->lock);
+	return a != NULL;
+}
 
 /* This node's own journal answers for itself; others are asked. */
 static int claim_from(struct smg_engine *e, const char *node, const char *id, uint32_t restarts, const struct hop *h,
 	json_t **reply, struct smg_err *err)
 {
-	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:I,s:s,s:I}", "op", "claim", "workflow", id, "restarts",
-		(json_int_t)restarts, "not_at", h->not_at, "run", (json_int_t)h->run);
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:I,s:s,s:I,s:I}", "op", "claim", "workflow", id, "restarts",
+		(json_int_t)restarts, "not_at", h->not_at, "run", (json_int_t)h->run, "migrations", (json_int_t)h->migrations);
 
 	if (!strcmp(node, e->env.config.node))
 		return land_claim(e, node, req, reply, err);
@@ -164,7 +195,7 @@ static int claim_along(struct smg_engine *e, const struct trail *t, char *node, 
 			snprintf(h.not_at, sizeof(h.not_at), "%s", node);
 			snprintf(node, n, "%s", h.keeper);
 			h.keeper[0] = '\0';
-			h.run = 0;
+			h.run = h.migrations = 0;
 			continue;
 		}
 		next = json_str(*reply, "moved");
@@ -173,6 +204,7 @@ static int claim_along(struct smg_engine *e, const struct trail *t, char *node, 
 		/* Whoever gave it away for good has had it: a copy that was kept before is outrun. */
 		snprintf(h.keeper, sizeof(h.keeper), "%s", json_is_true(json_object_get(*reply, "kept")) ? node : "");
 		h.run = json_int(*reply, "run");
+		h.migrations = json_int(*reply, "migrations");
 		snprintf(node, n, "%s", next);
 	}
 	return smg_fail(err, SMG_EAGAIN, "workflow %s is on its way from node to node", id);

@@ -261,6 +261,20 @@ static void recover_services(struct wf *wf)
 	pthread_mutex_unlock(&wf->lock);
 }
 
+/* One of a copy that was saved before this one says nothing of it. */
+static void recover_claim(struct wf *wf)
+{
+	struct smg_err err = {0};
+	struct smg_claim c;
+
+	if (smg_store_claimed(wf->e->env.journal, wf->id, &c, &err) < 0) {
+		smg_warn("%s: %s", wf->id, err.msg);
+	} else if (c.node[0] && c.migrations >= wf->migrations) {
+		snprintf(wf->claimed_by, sizeof(wf->claimed_by), "%s", c.node);
+		wf->claimed_run = c.run;
+	}
+}
+
 static void recover_one(struct smg_engine *e, const char *id)
 {
 	SMG_AUTOJSON json_t *items = NULL;
@@ -271,8 +285,7 @@ static void recover_one(struct smg_engine *e, const char *id)
 		smg_error("%s: cannot be taken up again: %s", id, err.msg);
 		return;
 	}
-	if (smg_store_claimed(e->env.journal, id, wf->claimed_by, sizeof(wf->claimed_by), &wf->claimed_run, &err) < 0)
-		smg_warn("%s: %s", id, err.msg);
+	recover_claim(wf);
 	/* Until Slurm says otherwise. */
 	wf->suspended = wf->state == SMG_WF_SUSPENDED;
 	if (wf->suspended || (wf->mig.suspended && (wf->state == SMG_WF_SAVING || wf->state == SMG_WF_SAVED)))

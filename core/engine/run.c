@@ -109,6 +109,7 @@ static void adopt_caller(struct visit *v, struct wf *wf)
 	struct smg_owner *o = &wf->owner;
 
 	wf->forgotten = false;
+	wf->began = v->job.start;
 	o->uid = v->job.uid;
 	o->gid = v->caller->gid;
 	o->n_groups = v->caller->n_groups;
@@ -291,6 +292,7 @@ static enum got take_local(
 	bool cleared = false;
 
 	pthread_mutex_lock(&wf->lock);
+	run_begins(wf, &v->job);
 	if (!wf_is_of(wf, &v->job)) {
 		smg_fail(err, SMG_EBUSY, "workflow %s of a job that Slurm has forgotten is being cleared away", wf->id);
 		wf_stop_forgotten(wf);
@@ -353,8 +355,7 @@ static enum got land(struct visit *v, struct wf *wf, struct smg_spec *spec, stru
 	return GOT_IT;
 }
 
-/* stale: what this node still has of it, of no more use, or NULL. */
-static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, struct smg_spec *spec, struct wf **out,
+static enum got find_and_land(struct visit *v, const char *id, struct wf *stale, struct smg_spec *spec, struct wf **out,
 	struct client **c, int64_t *status, struct smg_err *err)
 {
 	struct wf *wf = NULL;
@@ -376,6 +377,19 @@ static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, 
 	if (!wf)
 		return *out = NULL, GOT_IT;
 	return land(v, wf, spec, out, c, err);
+}
+
+/* stale: what this node still has of it, of no more use, or NULL. */
+static enum got take_foreign(struct visit *v, const char *id, struct wf *stale, struct smg_spec *spec, struct wf **out,
+	struct client **c, int64_t *status, struct smg_err *err)
+{
+	struct asking a;
+	enum got got;
+
+	land_ask(v->e, &a, id);
+	got = find_and_land(v, id, stale, spec, out, c, status, err);
+	land_asked(v->e, &a);
+	return got;
 }
 
 /* It is to go on with what is kept of another job: in its first run never from the beginning instead. In a later one there may be

@@ -175,7 +175,8 @@ static const char v4[] = "CREATE INDEX workflows_alive ON workflows (state, job,
 static const char v5[] =
 	"CREATE TABLE past (seq INTEGER PRIMARY KEY, workflow TEXT NOT NULL, time_us INTEGER NOT NULL, item TEXT NOT NULL);"
 	"CREATE TABLE claims ("
-	"  workflow TEXT PRIMARY KEY NOT NULL, node TEXT NOT NULL, run INTEGER NOT NULL, time_us INTEGER NOT NULL) WITHOUT ROWID;";
+	"  workflow TEXT PRIMARY KEY NOT NULL, node TEXT NOT NULL, run INTEGER NOT NULL, migrations INTEGER NOT NULL, time_us INTEGER NOT NULL)"
+	" WITHOUT ROWID;";
 /* clang-format on */
 
 const char *const smg_schema_steps[] = {v1, v2, v3, v4, v5};

@@ -32,10 +32,8 @@ static const char *const fixed_sql[S_N] = {
 	[S_PAST_ADD] = "INSERT INTO past (workflow, time_us, item) VALUES (?1, ?2, ?3)",
 	[S_PAST_GET] = "SELECT seq, item FROM past WHERE seq > ?1 ORDER BY seq LIMIT ?2",
 	[S_PAST_SWEEP] = "DELETE FROM past WHERE time_us < ?1",
-	[S_CLAIM] = "INSERT INTO claims (workflow, node, run, time_us) VALUES (?1, ?2, ?3, ?4)"
-		    " ON CONFLICT DO UPDATE SET node = excluded.node, run = excluded.run, time_us = excluded.time_us"
-		    " WHERE excluded.run >= claims.run",
-	[S_CLAIMED] = "SELECT node, run FROM claims WHERE workflow = ?1",
+	[S_CLAIM] = "INSERT OR REPLACE INTO claims (workflow, node, run, migrations, time_us) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[S_CLAIMED] = "SELECT node, run, migrations FROM claims WHERE workflow = ?1",
 	[S_CLAIMS_SWEEP] = "DELETE FROM claims WHERE time_us < ?1 AND workflow NOT IN (SELECT id FROM workflows)",
 };
 

@@ -192,14 +192,16 @@ int smg_store_history(struct smg_store *st, int64_t uid, int64_t job, int limit,
  * several workflows one row, of its latest run. */
 int smg_store_protected(struct smg_store *st, json_t **rows, struct smg_err *err);
 
-/*
- * Who has taken over what of a workflow was saved on this node, and for which run of its job (Slurm's restart count). A node's own:
- * it is told to nobody, and forgetting the workflow leaves it, so that whoever looks for it here is sent on. A claim of an older
- * run than the one on record is success and changes nothing.
- */
-int smg_store_claim(struct smg_store *st, const char *workflow, const char *node, int64_t run, struct smg_err *err);
-/* node (size n) is "" and *run -1 where nobody has. */
-int smg_store_claimed(struct smg_store *st, const char *workflow, char *node, size_t n, int64_t *run, struct smg_err *err);
+/* Who has taken over what of a workflow was saved on a node. */
+struct smg_claim {
+	char node[64];	    /* "": nobody */
+	int64_t run;	    /* for that run of its job: Slurm's restart count, which is not always a later one's (forgotten.c) */
+	int64_t migrations; /* how often it had been saved by then: what is later has more */
+};
+/* A node's own: it is told to nobody, and forgetting the workflow leaves it, so that whoever looks for it here is sent on. The last
+ * one counts. */
+int smg_store_claim(struct smg_store *st, const char *workflow, const struct smg_claim *claim, struct smg_err *err);
+int smg_store_claimed(struct smg_store *st, const char *workflow, struct smg_claim *out, struct smg_err *err);
 /* Forgets those that are older, but for workflows that are still known here. */
 int smg_store_sweep_claims(struct smg_store *st, int64_t before_us, struct smg_err *err);
 

@@ -5,8 +5,9 @@
 #include "state/schema.h"
 
 #include <stdio.h>
+#include <string.h>
 
-int smg_store_claim(struct smg_store *st, const char *workflow, const char *node, int64_t run, struct smg_err *err)
+int smg_store_claim(struct smg_store *st, const char *workflow, const struct smg_claim *claim, struct smg_err *err)
 {
 	sqlite3_stmt *s = st->stmts[S_CLAIM];
 	int rc;
@@ -14,28 +15,29 @@ int smg_store_claim(struct smg_store *st, const char *workflow, const char *node
 	if (store_enter(st, err))
 		return -1;
 	store_bind_text(s, 1, workflow);
-	store_bind_text(s, 2, node);
-	sqlite3_bind_int64(s, 3, run);
-	sqlite3_bind_int64(s, 4, smg_now_us());
+	store_bind_text(s, 2, claim->node);
+	sqlite3_bind_int64(s, 3, claim->run);
+	sqlite3_bind_int64(s, 4, claim->migrations);
+	sqlite3_bind_int64(s, 5, smg_now_us());
 	rc = store_run(st, s, "noting a claim", err);
 	store_leave(st);
 	return rc;
 }
 
-int smg_store_claimed(struct smg_store *st, const char *workflow, char *node, size_t n, int64_t *run, struct smg_err *err)
+int smg_store_claimed(struct smg_store *st, const char *workflow, struct smg_claim *out, struct smg_err *err)
 {
 	sqlite3_stmt *s = st->stmts[S_CLAIMED];
 	int rc;
 
-	node[0] = '\0';
-	*run = -1;
+	memset(out, 0, sizeof(*out));
 	if (store_enter(st, err))
 		return -1;
 	store_bind_text(s, 1, workflow);
 	rc = sqlite3_step(s);
 	if (rc == SQLITE_ROW) {
-		snprintf(node, n, "%s", (const char *)sqlite3_column_text(s, 0));
-		*run = sqlite3_column_int64(s, 1);
+		snprintf(out->node, sizeof(out->node), "%s", (const char *)sqlite3_column_text(s, 0));
+		out->run = sqlite3_column_int64(s, 1);
+		out->migrations = sqlite3_column_int64(s, 2);
 	}
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
 		smg_sql_fail(st->db, rc, "reading claims", err);

@@ -93,6 +93,18 @@ static inline struct client *move(struct node *from, struct node *to, const char
 	return run(to, services);
 }
 
+/* 0, or the error's code; *reply is the caller's. */
+static inline int claim_as(struct node *by, struct node *at, int64_t restarts, const char *not_at, json_t **reply)
+{
+	SMG_AUTOJSON json_t *req =
+		json_pack("{s:s,s:s,s:I,s:s}", "op", "claim", "workflow", ID, "restarts", (json_int_t)restarts, "not_at", not_at);
+	struct smg_peer *p = &by->daemon->peer;
+	struct smg_err err = {0};
+
+	*reply = NULL;
+	return p->ops->call(p->ctx, at->name, req, 1000, reply, &err) < 0 ? (int)err.code : 0;
+}
+
 /* ---- what becomes of it ---- */
 
 static inline void end_service(struct node *n, const char *id, int status)

@@ -60,17 +60,6 @@ static void sends_a_third_node_on(void **state)
 	SOON(said(c, "run again on n3: 1 moved"));
 }
 
-static int claim(struct node *by, struct node *at, int64_t restarts, const char *not_at, json_t **reply)
-{
-	SMG_AUTOJSON json_t *req =
-		json_pack("{s:s,s:s,s:I,s:s}", "op", "claim", "workflow", ID, "restarts", (json_int_t)restarts, "not_at", not_at);
-	struct smg_peer *p = &by->daemon->peer;
-	struct smg_err err = {0};
-
-	*reply = NULL;
-	return p->ops->call(p->ctx, at->name, req, 1000, reply, &err) < 0 ? (int)err.code : 0;
-}
-
 /* Saved on n1, its job waits for a node. */
 static void saved_on_n1(void)
 {
@@ -88,7 +77,7 @@ static void of_one_that_never_had_it(void **state)
 
 	(void)state;
 	saved_on_n1();
-	assert_int_equal(claim(n2, n1, 1, "", &reply), 0);
+	assert_int_equal(claim_as(n2, n1, 1, "", &reply), 0);
 	assert_non_null(json_object_get(reply, "items"));
 	reborn(n2);
 	smg_slurm_fake_change(&w->slurm, JOB, mark_eligible);
@@ -111,7 +100,7 @@ static void of_one_that_had_it_before(void **state)
 	SOON(released(n1));
 	take_away(n2);
 	SOON(wf_is(n2->daemon->journal, ID, "saved"));
-	assert_int_equal(claim(n1, n2, 2, "", &reply), 0);
+	assert_int_equal(claim_as(n1, n2, 2, "", &reply), 0);
 	assert_non_null(json_object_get(reply, "items"));
 	smg_slurm_fake_change(&w->slurm, JOB, mark_eligible);
 	start_again(n3);
@@ -134,7 +123,7 @@ static void of_one_that_has_an_older_copy(void **state)
 	take_away(n2);
 	SOON(wf_is(n2->daemon->journal, ID, "saved"));
 	assert_true(wf_is(n1->daemon->journal, ID, "saved"));
-	assert_int_equal(claim(n1, n2, 2, "", &reply), 0);
+	assert_int_equal(claim_as(n1, n2, 2, "", &reply), 0);
 	assert_non_null(json_object_get(reply, "items"));
 	smg_slurm_fake_change(&w->slurm, JOB, mark_eligible);
 	start_again(n3);
@@ -152,7 +141,7 @@ static void of_one_that_is_away(void **state)
 
 	(void)state;
 	saved_on_n1();
-	assert_int_equal(claim(n2, n1, 1, "", &reply), 0);
+	assert_int_equal(claim_as(n2, n1, 1, "", &reply), 0);
 	smg_fake_leave(w->net, "n2");
 	smg_slurm_fake_change(&w->slurm, JOB, mark_eligible);
 	start_again(n3);
@@ -176,16 +165,50 @@ static void of_an_older_run(void **state)
 
 	(void)state;
 	saved_on_n1();
-	assert_int_equal(claim(n3, n1, 2, "", &first), 0);
-	assert_int_equal(claim(n2, n1, 1, "", &older), SMG_EPERM);
+	assert_int_equal(claim_as(n3, n1, 2, "", &first), 0);
+	assert_int_equal(claim_as(n2, n1, 1, "", &older), SMG_EPERM);
 	assert_int_equal(p->ops->call(p->ctx, "n1", release, 1000, &reply, &err), -1);
 	assert_true(wf_is(n1->daemon->journal, ID, "saved"));
-	assert_int_equal(claim(n3, n1, 2, "", &same), 0); /* its answer was lost */
+	assert_int_equal(claim_as(n3, n1, 2, "", &same), 0); /* its answer was lost */
 	assert_non_null(json_object_get(same, "items"));
-	assert_int_equal(claim(n2, n1, 3, "", &other), 0);
+	assert_int_equal(claim_as(n2, n1, 3, "", &other), 0);
 	assert_string_equal(json_string_value(json_object_get(other, "moved")), "n3");
-	assert_int_equal(claim(n2, n1, 3, "n3", &told), 0);
+	assert_int_equal(claim_as(n2, n1, 3, "n3", &told), 0);
 	assert_non_null(json_object_get(told, "items"));
+}
+
+/* Two runs of one number, since Slurm has forgotten the first: it is given to the one of which Slurm knows. */
+static void of_a_run_that_is_forgotten(void **state)
+{
+	SMG_AUTOJSON json_t *first = NULL, *early = NULL, *second = NULL, *stale = NULL;
+
+	(void)state;
+	saved_on_n1();
+	assert_int_equal(claim_as(n2, n1, 1, "", &first), 0);
+	assert_int_equal(claim_as(n3, n1, 1, "n2", &early), SMG_EBUSY);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_eligible);
+	start_again(n3);
+	assert_int_equal(claim_as(n3, n1, 1, "n2", &second), 0);
+	assert_non_null(json_object_get(second, "items"));
+	assert_int_equal(claim_as(n2, n1, 1, "n3", &stale), SMG_EBUSY);
+}
+
+/* It is on its way to have a copy: it does not say that it never had one. */
+static void of_one_that_is_just_asking(void **state)
+{
+	SMG_AUTOJSON json_t *reply = NULL;
+	struct client *c;
+
+	(void)state;
+	saved_on_n1();
+	assert_int_equal(claim_as(n3, n2, 1, "", &reply), SMG_ENOENT);
+	smg_fake_net_delay(w->net, "where", 10000);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_eligible);
+	start_again(n2);
+	c = run(n2, "a");
+	SOON(claim_as(n3, n2, 1, "", &reply) == SMG_EBUSY);
+	SOON(said(c, "run again on n2: 1 moved"));
+	assert_int_equal(claim_as(n3, n2, 1, "", &reply), SMG_EPERM);
 }
 
 int main(void)
@@ -198,6 +221,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(of_one_that_has_an_older_copy, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(of_one_that_is_away, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(of_an_older_run, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(of_a_run_that_is_forgotten, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(of_one_that_is_just_asking, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,28 @@ static void a_start_is_forgotten_and_it_goes_home(void **state)
 	goes_on_at(n1);
 }
 
+/* n1 still has what it gave to n2 for the run that is forgotten, and claims what n2 has under that number, too, and dies: that
+ * claim does not make its copy the later one. */
+static void an_outrun_copy_has_the_number(void **state)
+{
+	SMG_AUTOJSON json_t *reply = NULL;
+	struct client *c;
+
+	(void)state;
+	smg_fake_net_fail(w->net, "release", "n1", SMG_EAGAIN, 10000);
+	moves_to_n2();
+	forget_the_start();
+	smg_slurm_fake_change(&w->slurm, JOB, mark_eligible);
+	start_again(n1);
+	assert_int_equal(claim_as(n1, n2, 1, "", &reply), 0);
+	assert_non_null(json_object_get(reply, "items"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_run_forgotten);
+	start_again(n3);
+	c = run(n3, "a b>a");
+	SOON(said(c, "resuming on n3 what was saved on n2"));
+	SOON(said(c, "run again on n3: 2 moved, 0 to be started again"));
+}
+
 static void mark_launch_failed(struct smg_job *j)
 {
 	j->restarts++;
@@ -181,6 +203,17 @@ static void a_requeue_is_forgotten(void **state)
 	assert_nothing_left(n2);
 }
 
+/* Likewise, and its next run is there, under the number of the one that was saved. */
+static void a_requeue_is_forgotten_and_it_comes_back(void **state)
+{
+	(void)state;
+	moves_to_n2();
+	take_away(n2);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_counted_again);
+	goes_on_at(n2);
+	assert_int_equal(look_job(w, JOB).restarts, 1);
+}
+
 /* It runs where it ran before, says Slurm, and ends what it finds on n2. */
 static void a_move_is_forgotten(void **state)
 {
@@ -207,8 +240,10 @@ int main(int argc, char **argv)
 		T(a_start_is_forgotten),
 		T(a_first_start_is_forgotten),
 		T(a_start_is_forgotten_and_it_goes_home),
+		T(an_outrun_copy_has_the_number),
 		T(a_start_is_forgotten_and_the_next_refused),
 		T(a_requeue_is_forgotten),
+		T(a_requeue_is_forgotten_and_it_comes_back),
 		T(a_move_is_forgotten),
 	};
 

@@ -90,6 +90,26 @@ test_slurmctld_has_forgotten_a_start() {
 	assert_nothing_left "$job"
 }
 
+# The job's very first start: its next one is a first start, too, and on another node.
+test_slurmctld_has_forgotten_a_first_start() {
+	local job
+	trap 'all_nodes RESUME; put_back' EXIT
+	prepare
+	counters "$TICKS" one two
+	all_nodes DRAIN
+	job=$(submit)
+	remember
+	box_exec ctl scontrol update NodeName=n1 State=RESUME
+	wait_ticks one 3 40
+	wait_ticks two 3 40
+	forget
+	wait_event "$job" 'Slurm has forgotten a run of this job' 60
+	box_exec ctl scontrol update NodeName=n2 State=RESUME
+	ends_right
+	assert_nothing_left "$job"
+}
+all_nodes() { box_exec ctl scontrol update NodeName=n1,n2,n3,n4 "State=$1" Reason=test 2>/dev/null || true; } # STATE
+
 # The next job gets the number of one that is forgotten altogether, and has a workflow of that name: not its services.
 test_slurmctld_gives_a_number_away() {
 	local job
