@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define NETNS_DIR "/run/netns"
+#define HOSTS_MAX (1 << 20)
 
 static bool there(const char *name)
 {
@@ -32,13 +33,17 @@ char *smg_real_net_hosts(const struct smg_real *rt, const char *name)
 	return smg_xasprintf("%s/net/%s.hosts", rt->run_dir, name);
 }
 
+/* Containers may have it mounted, since before this daemon came: it is left to them as it is, and never replaced. */
 static int write_hosts(const struct smg_real *rt, const char *name, const char *hosts, struct smg_err *err)
 {
-	SMG_AUTOFREE char *path = smg_real_net_hosts(rt, name);
+	SMG_AUTOFREE char *path = smg_real_net_hosts(rt, name), *former = NULL;
 	SMG_AUTOFREE char *dir = smg_xasprintf("%s/net", rt->run_dir);
+	size_t n;
 
 	if (smg_mkdirs(dir, 0700, err) < 0)
 		return -1;
+	if (smg_read_file(path, HOSTS_MAX, &former, &n, NULL) == 0 && n == strlen(hosts) && !memcmp(former, hosts, n))
+		return 0;
 	return smg_write_file(path, hosts, strlen(hosts), 0644, err);
 }
 

@@ -21,6 +21,7 @@
 #include "runtime/oci.h"
 #include "runtime/plan.h"
 #include "runtime/relay.h"
+#include "runtime/replaced.h"
 #include "runtime/rootfs.h"
 #include "runtime/timers.h"
 #include "runtime/tmpfs.h"
@@ -131,7 +132,7 @@ static int add_scan_paths(const struct shim *s, struct smg_err *err)
 
 static int make_mounts(struct shim *s, struct smg_err *err)
 {
-	SMG_AUTOFREE char *path = in_bundle(s, "config.json");
+	SMG_AUTOFREE char *path = in_bundle(s, "config.json"), *images = smg_xasprintf("%s/images", s->plan.dir);
 	SMG_AUTOJSON json_t *config = json_load_file(path, 0, NULL);
 
 	if (!config)
@@ -139,7 +140,7 @@ static int make_mounts(struct shim *s, struct smg_err *err)
 	if (smg_netns_private(config, s->plan.networked ? &s->plan.net : NULL, err) < 0 || smg_rootfs_private(err) < 0 ||
 		smg_rootfs_mount(&s->plan, FD_CLIENT_NS, config, err) < 0 || smg_tmpfs_mount(&s->plan, err) < 0)
 		return -1;
-	if (s->plan.restore && smg_tmpfs_fill(&s->plan, err) < 0)
+	if (s->plan.restore && (smg_tmpfs_fill(&s->plan, err) < 0 || smg_replaced_revive(images, config, err) < 0))
 		return -1;
 	if (!s->plan.restore && !s->plan.script && smg_rootfs_check_command(&s->plan, err) < 0)
 		return -1;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/net.h"
 #include "base/util.h"
 #include "runtime/creds.h"
 #include "runtime/criu_log.h"
@@ -12,6 +13,7 @@
 #include "runtime/plan.h"
 #include "runtime/cgroup.h"
 #include "runtime/rlimits.h"
+#include "runtime/replaced.h"
 #include "runtime/timers.h"
 #include "runtime/runtime_fake.h"
 
@@ -590,6 +592,117 @@ static void test_timers_in_a_folder(void **state)
 	smg_rmtree(dir, NULL);
 }
 
+/* ---- mounts of replaced files in images ---- */
+
+/* A mount, from outside if there is a key. */
+static void put_mount(struct image *all, const char *key, unsigned deleted)
+{
+	struct image mount = {0};
+
+	put_number(&mount, 1, 1);
+	put_number(&mount, 2, 700);
+	if (deleted < 2)
+		put_number(&mount, 16, deleted);
+	if (key) {
+		put(&mount, 0x80 | (18 << 3 & 0x7f) | 2);
+		put(&mount, 1);
+		put(&mount, (unsigned char)strlen(key));
+		memcpy(mount.b + mount.n, key, strlen(key));
+		mount.n += strlen(key);
+	}
+	for (int s = 0; s < 32; s += 8)
+		put(all, (unsigned char)(mount.n >> s));
+	memcpy(all->b + all->n, mount.b, mount.n);
+	all->n += mount.n;
+}
+
+static struct image mounts_image(void)
+{
+	static const unsigned char magic[] = {0x19, 0x43, 0x56, 0x54, 0x28, 0x39, 0x56, 0x55};
+	struct image i = {0};
+
+	memcpy(i.b, magic, 8);
+	i.n = 8;
+	return i;
+}
+
+static json_t *three_mounts(void)
+{
+	return json_pack("{s:[{s:s, s:s}, {s:s, s:s}, {s:s}]}", "mounts", "source", "/etc/passwd", "destination", "/a", "source",
+		"/etc/there-is-no-such-file", "destination", "/b", "destination", "/c");
+}
+
+static void test_replaced_files_are_mounted(void **state)
+{
+	SMG_AUTOJSON json_t *config = three_mounts();
+	struct image got = mounts_image(), want = mounts_image();
+	struct smg_err err;
+
+	(void)state;
+	put_mount(&got, "/a", 1);
+	put_mount(&want, "/a", 0);
+	put_mount(&got, "/b", 1); /* nothing is there: CRIU makes one, mounts it and removes it */
+	put_mount(&want, "/b", 1);
+	put_mount(&got, "/c", 1);
+	put_mount(&want, "/c", 1);
+	put_mount(&got, "/aa", 1);
+	put_mount(&want, "/aa", 1);
+	put_mount(&got, NULL, 1); /* the container's own */
+	put_mount(&want, NULL, 1);
+	put_mount(&got, "/a", 2);
+	put_mount(&want, "/a", 2);
+	assert_int_equal(smg_replaced_revive_image("mountpoints-1.img", got.b, got.n, config, &err), 1);
+	assert_int_equal(got.n, want.n);
+	assert_memory_equal(got.b, want.b, want.n);
+	assert_int_equal(smg_replaced_revive_image("mountpoints-1.img", got.b, got.n, config, &err), 0);
+}
+
+static void test_damaged_mounts_are_refused(void **state)
+{
+	SMG_AUTOJSON json_t *config = three_mounts();
+	struct image good = mounts_image(), other;
+	struct smg_err err;
+
+	(void)state;
+	put_mount(&good, "/a", 1);
+	for (size_t n = 0; n < good.n; n++) {
+		other = good;
+		if (n == 8)
+			continue; /* an image without mounts */
+		assert_int_equal(smg_replaced_revive_image("mountpoints-1.img", other.b, n, config, &err), -1);
+		assert_int_equal(err.code, SMG_EPROTO);
+	}
+	for (size_t k = 0; k < good.n; k++) {
+		for (unsigned v = 0; v < 256; v++) {
+			other = good;
+			other.b[k] = (unsigned char)v;
+			smg_replaced_revive_image("mountpoints-1.img", other.b, other.n, config, &err);
+		}
+	}
+}
+
+static void test_replaced_files_in_a_folder(void **state)
+{
+	char dir[] = "/tmp/smg-mounts-XXXXXX";
+	SMG_AUTOJSON json_t *config = three_mounts();
+	struct image i = mounts_image();
+	SMG_AUTOFREE char *path = NULL, *data = NULL;
+	struct smg_err err;
+	size_t n;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	path = smg_xasprintf("%s/mountpoints-13.img", dir);
+	assert_int_equal(smg_replaced_revive(dir, config, &err), 0); /* no image */
+	put_mount(&i, "/a", 1);
+	assert_int_equal(smg_write_file(path, i.b, i.n, 0600, NULL), 0);
+	assert_int_equal(smg_replaced_revive(dir, config, &err), 0);
+	assert_int_equal(smg_read_file(path, 4096, &data, &n, NULL), 0);
+	assert_int_equal(n, i.n);
+	assert_int_not_equal(memcmp(data, i.b, n), 0);
+	smg_rmtree(dir, NULL);
+}
+
 /* ---- cgroups ---- */
 
 static void test_job_cgroup_without_slurm(void **state)
@@ -697,6 +810,9 @@ int main(void)
 		cmocka_unit_test(test_timers_that_have_rung_go_on),
 		cmocka_unit_test(test_damaged_timers_are_refused),
 		cmocka_unit_test(test_timers_in_a_folder),
+		cmocka_unit_test(test_replaced_files_are_mounted),
+		cmocka_unit_test(test_damaged_mounts_are_refused),
+		cmocka_unit_test(test_replaced_files_in_a_folder),
 		cmocka_unit_test(test_job_cgroup_without_slurm),
 		cmocka_unit_test(test_the_cgroup_of_a_job),
 		cmocka_unit_test(test_fake_keeps_the_promises),

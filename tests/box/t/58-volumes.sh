@@ -1,5 +1,6 @@
 #!/bin/bash
-# Volumes of a workflow: folders of the node that services share, and that move with them. Needs a box that is up (tests/run box).
+# Volumes of a workflow: folders of the node that services share, and that move with them; and files that are mounted one by one. Needs a
+# box that is up (tests/run box).
 # shellcheck source=../../lib.sh
 . "$(dirname "$0")/../../lib.sh"
 # shellcheck source=workflow.sh
@@ -60,6 +61,34 @@ test_a_volume_moves() {
 	assert_eq "$(state "SELECT SUM(restarted) FROM migrations WHERE job = $JOB")" 0 'began anew'
 	assert_nothing_left "$JOB"
 }
+
+# An editor writes a new file and renames it: the container still has the old one. So has it of the workflow's hosts, where a daemon
+# has made them anew. Where it goes on it has what is there now.
+test_a_file_that_is_replaced_meanwhile() {
+	prepare
+	in_wf tee word <<<one >/dev/null
+	in_wf tee workflow.yaml >/dev/null <<-'YAML'
+		name: wf
+		services:
+		  a:
+		    image: /images/debian
+		    volumes: [".:/here", "./word:/word:ro"]
+		    command: [sh, -c, 'for n in $$(seq 80); do echo "$$n $$(cat /word) $$(getent hosts b | wc -l)" >>/here/seen; sleep 0.3; done']
+		  b: {image: /images/debian, command: [sleep, "20"]}
+	YAML
+	JOB=$(submit)
+	retry 30 seen 'one 1'
+	in_wf sh -c 'echo two >word.new && mv word.new word'
+	box_exec "$(node_of "$JOB")" sh -c 'cd /run/smigrate/net && for f in *.hosts; do cp $f $f.new && mv $f.new $f; done'
+	preempt "$JOB" 2 >/dev/null
+	wait_moved "$JOB" 1 60
+	retry 20 seen 'two 1' || fail "$(in_wf cat seen)"
+	wait_done "$JOB" 60
+	assert_eq "$(in_wf awk '$1 != NR || $3 != 1' seen)" '' 'lines out of order, or without the name of b'
+	assert_eq "$(in_wf cat word)" two 'the file itself'
+	assert_nothing_left "$JOB"
+}
+seen() { [[ $(in_wf cat seen 2>/dev/null) == *" $1"* ]]; } # WORDS
 
 test_a_volume_that_is_not_declared() {
 	prepare
