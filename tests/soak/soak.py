@@ -152,6 +152,7 @@ class Soak:
         self.jobs = []  # alive
         self.number = 0
         self.count = collections.Counter()
+        self.failed = set()
         self.bad = []  # what must not be
         self.recalls_until = 0  # slurmctld has just been killed, and may say where its jobs were before
         self.stop_at = 0
@@ -319,6 +320,13 @@ class Soak:
                 self.count["astray by what slurmctld recalled"] += 1
             elif c["level"] == "error":
                 self.found("doctor --state: %s: %s" % (c["check"], c["text"]))
+        # Its workflow may go on for as long as others wait for it.
+        rc, text = self.box.run("ctl", "sqlite3", "/var/lib/smigrate/state.db",
+                                "SELECT workflow || ' ' || name || ': ' || message FROM services WHERE state = 'failed'")
+        for line in text.splitlines() if rc == 0 else ():
+            if line not in self.failed:
+                self.failed.add(line)
+                self.found("a service has failed: " + line)
 
     def collect(self, job):
         """True: it is over."""
