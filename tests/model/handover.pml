@@ -104,7 +104,7 @@ inline compute(n) { latest++; nd[n].proc = COMPUTES; nd[n].life = latest }
 /* ---- Slurm: preempts, waits for the epilog at most HoldMax, starts the job again wherever it likes ---- */
 
 #define may_change (!behind || since < 2) /* five seconds are not for ever */
-#define unknown (latest > 0 && note == NOWHERE)
+#define unknown (FORGETS && latest > 0 && note == NOWHERE)
 inline changed() { since = (behind -> since + 1 : 0) }
 
 active proctype slurm()
@@ -114,7 +114,10 @@ active proctype slurm()
 	:: atomic { job == RUNS && missing && may_change -> missing = false; job = COMPLETING; changed() }
 	:: atomic { job == COMPLETING && may_change -> job = PENDING; restarts++; changed() }
 	:: atomic { job == PENDING && may_change && !unknown ->
-		job = RUNS; began++;
+		job = RUNS;
+#if FORGETS
+		began++;
+#endif
 		changed();
 		if
 		:: host = 0
