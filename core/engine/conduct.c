@@ -682,6 +682,10 @@ static void check_saved(struct wf *wf)
 
 	pthread_mutex_unlock(&wf->lock);
 	rc = sl->ops->job(sl->ctx, wf->job, &job, &err);
+	if (rc == 0 && run_requeue_again(wf, &job)) {
+		pthread_mutex_lock(&wf->lock);
+		return;
+	}
 	pthread_mutex_lock(&wf->lock);
 	if (wf->state != SMG_WF_SAVED || wf->ended)
 		return;

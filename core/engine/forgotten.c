@@ -96,3 +96,50 @@ void run_check_forgotten(struct wf *wf)
 	if (waits)
 		put_off(wf);
 }
+
+/* It was saved in the very run that has ended, and not since somebody had cancelled it. */
+static bool requeue_is_forgotten(const struct wf *wf, const struct smg_job *job)
+{
+	if (job->completing || job->requeuing || !wf_is_of(wf, job))
+		return false;
+	if (job->state != SMG_JOB_COMPLETE && job->state != SMG_JOB_FAILED && job->state != SMG_JOB_NODE_FAIL)
+		return false;
+	return wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && !wf->stopping && !wf->hand &&
+	       wf->restarts == job->restarts && !wf_is_claimed(wf);
+}
+
+/* Where the last seconds were those in which the job was preempted, or requeued, the end of its script is the job's own for Slurm.
+ */
+bool run_requeue_again(struct wf *wf, const struct smg_job *job)
+{
+	struct smg_slurm *sl = &wf->e->env.slurm;
+	struct smg_err err = {0};
+	struct smg_job now;
+	bool yes;
+
+	pthread_mutex_lock(&wf->lock);
+	yes = requeue_is_forgotten(wf, job);
+	pthread_mutex_unlock(&wf->lock);
+	if (!yes)
+		return false;
+	if (sl->ops->reclaim(sl->ctx, wf->job, &err) < 0 && err.code == SMG_EAGAIN)
+		return true; /* once more at the next look */
+	pthread_mutex_lock(&wf->lock);
+	if (err.code == SMG_OK) {
+		wf_say(wf, NULL, SMG_WARN,
+			"Slurm has forgotten that this job was to be requeued, and let it end: slurmctld ended before it had "
+			"written "
+			"that down. It is requeued again");
+	} else {
+		wf->keep = true;
+		wf_say(wf, NULL, SMG_ERROR,
+			"Slurm has forgotten that this job was to be requeued, let it end, and does not requeue it now: %s",
+			err.msg);
+	}
+	pthread_mutex_unlock(&wf->lock);
+	if (err.code != SMG_OK)
+		return false;
+	if (sl->ops->job(sl->ctx, wf->job, &now, &err) == 0)
+		job_follow(wf->e, &now);
+	return true;
+}

@@ -611,6 +611,9 @@ int resume_take(
 void run_check_forgotten(struct wf *wf);
 /* The job is here again: under the number of the run in which the workflow was saved, if that is forgotten. Under wf->lock. */
 void run_begins(struct wf *wf, const struct smg_job *job);
+/* The workflow is saved, and the record says that its job has ended. True: by mistake, and something is done about it. Blocks;
+ * without the lock. */
+bool run_requeue_again(struct wf *wf, const struct smg_job *job);
 /* False: the record is that of another job, which was submitted later. Under wf->lock. */
 bool wf_is_of(const struct wf *wf, const struct smg_job *job);
 void wf_stop_forgotten(struct wf *wf); /* under wf->lock */

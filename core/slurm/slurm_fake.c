@@ -205,6 +205,7 @@ static int fake_reclaim(void *ctx, uint32_t id, struct smg_err *err)
 		return leave(f, smg_fail(err, SMG_EBUSY, "job %u is pending", id));
 	note(f, "reclaim", id);
 	j->requeuing = j->completing; /* also what has been cancelled, or is over */
+	j->restarts += !j->completing;
 	j->state = SMG_JOB_PENDING;
 	return leave(f, 0);
 }

@@ -214,6 +214,51 @@ static void a_requeue_is_forgotten_and_it_comes_back(void **state)
 	assert_int_equal(look_job(w, JOB).restarts, 1);
 }
 
+static void mark_failed(struct smg_job *j)
+{
+	j->state = SMG_JOB_FAILED;
+	j->completing = j->requeuing = false;
+	j->preempted = 0;
+	j->restarts = 0;
+}
+
+/* It has left n1, and that it was to be requeued is forgotten: its script was killed, so it has failed. */
+static void it_was_to_be_requeued(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	end_run(n1, JOB);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_failed);
+	SOON(wf_is(n1->daemon->journal, ID, "saved"));
+	SOON(slurm_acts(w, "reclaim 7") == 1);
+	SOON(look_job(w, JOB).state == SMG_JOB_PENDING);
+	c = goes_on_at(n3);
+	assert_nothing_left(n1);
+	end_service(n3, ID ".a", 0);
+	end_service(n3, ID ".b", 0);
+	assert_done(c, 0);
+}
+
+/* Nor can it be any more: what is saved is kept. */
+static void it_was_to_be_requeued_and_cannot(void **state)
+{
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	end_run(n1, JOB);
+	smg_slurm_fake_fail(&w->slurm, "reclaim", JOB, SMG_EUNSUP, 9);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_failed);
+	SOON(wf_is(state_of(w), ID, "failed"));
+	assert_true(has_dir(n1, ID));
+}
+
 /* It runs where it ran before, says Slurm, and ends what it finds on n2. */
 static void a_move_is_forgotten(void **state)
 {
@@ -245,6 +290,8 @@ int main(int argc, char **argv)
 		T(a_requeue_is_forgotten),
 		T(a_requeue_is_forgotten_and_it_comes_back),
 		T(a_move_is_forgotten),
+		T(it_was_to_be_requeued),
+		T(it_was_to_be_requeued_and_cannot),
 	};
 
 	smg_log_level(getenv("SMG_TEST_LOG") ? SMG_DEBUG : SMG_ERROR);

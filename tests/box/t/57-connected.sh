@@ -55,7 +55,7 @@ test_linpack() {
 	begin linpack 'round 1 begins' N=2500 ROUNDS=2
 	sleep 2
 	move_times 1
-	retry 60 step_said linpack "$JOB" 'round 2 begins' || fail 'no second round'
+	retry 180 step_said linpack "$JOB" 'round 2 begins' || fail 'no second round'
 	preempt "$JOB" 2 >/dev/null
 	wait_moved "$JOB" 2 90
 	ends_well linpack

@@ -92,23 +92,36 @@ test_slurmctld_has_forgotten_a_start() {
 
 # The job's very first start: its next one is a first start, too, and on another node.
 test_slurmctld_has_forgotten_a_first_start() {
-	local job
-	trap 'all_nodes RESUME; put_back' EXIT
+	local job first
+	trap put_back EXIT
 	prepare
 	counters "$TICKS" one two
-	all_nodes DRAIN
-	job=$(submit)
+	job=$(submit -H)
 	remember
-	box_exec ctl scontrol update NodeName=n1 State=RESUME
+	box_exec ctl scontrol release "$job"
 	wait_ticks one 3 40
 	wait_ticks two 3 40
+	first=$(node_of "$job")
 	forget
 	wait_event "$job" 'Slurm has forgotten a run of this job' 60
-	box_exec ctl scontrol update NodeName=n2 State=RESUME
+	box_exec ctl scontrol update "JobId=$job" "ExcNodeList=$first"
+	box_exec ctl scontrol release "$job"
+	wait_moved "$job" 1 60
 	ends_right
 	assert_nothing_left "$job"
 }
-all_nodes() { box_exec ctl scontrol update NodeName=n1,n2,n3,n4 "State=$1" Reason=test 2>/dev/null || true; } # STATE
+
+# Its services are saved, and its script is killed, as a requeue wants; but of that Slurm knows nothing any more: the job has failed.
+test_slurmctld_has_forgotten_a_requeue() {
+	local job
+	trap put_back EXIT
+	begin
+	remember
+	box_exec ctl sh -c "scontrol requeue $job; box-stop slurmctld KILL; rm -rf $STATE_DIR && mv /root/before $STATE_DIR; sleep 3; box-start slurmctld"
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued' 60
+	ends_right
+	assert_nothing_left "$job"
+}
 
 # The next job gets the number of one that is forgotten altogether, and has a workflow of that name: not its services.
 test_slurmctld_gives_a_number_away() {
