@@ -100,7 +100,7 @@ void run_check_forgotten(struct wf *wf)
 /* It was saved in the very run that has ended, and not since somebody had cancelled it. */
 static bool requeue_is_forgotten(const struct wf *wf, const struct smg_job *job)
 {
-	if (job->completing || job->requeuing || !wf_is_of(wf, job))
+	if (job->requeuing || !wf_is_of(wf, job))
 		return false;
 	if (job->state != SMG_JOB_COMPLETE && job->state != SMG_JOB_FAILED && job->state != SMG_JOB_NODE_FAIL)
 		return false;
@@ -119,6 +119,13 @@ bool run_requeue_again(struct wf *wf, const struct smg_job *job)
 
 	pthread_mutex_lock(&wf->lock);
 	yes = requeue_is_forgotten(wf, job);
+	if (yes && job->completing) { /* until it has ended; whoever has saved it looks again */
+		pthread_mutex_unlock(&wf->lock);
+		return true;
+	}
+	/* Another job may have its number: that is none to requeue. Where a daemon before this one knew, what is saved is kept. */
+	wf->keep = wf->keep || (yes && !wf->began);
+	yes = yes && job->start == wf->began;
 	pthread_mutex_unlock(&wf->lock);
 	if (!yes)
 		return false;

@@ -589,7 +589,8 @@ unsigned mark_comings(struct smg_engine *e, uint32_t job);
 void mark_drop_unless(struct smg_engine *e, uint32_t job, unsigned comings);
 
 /* ---- jobs.c ---- */
-void stop_job(struct smg_engine *e, uint32_t job, const char *why); /* all of its workflows here */
+/* All of its workflows here, since it has ended; but for what run_requeue_again says. record: Slurm's, or NULL: Slurm has none. */
+void stop_job(struct smg_engine *e, uint32_t job, const struct smg_job *record, const char *why);
 /* In a thread of its own: asks slurmctld what a signal meant, and acts on it. One at a time for a job. */
 void engine_judge(struct smg_engine *e, uint32_t job);
 /* "[smigrate node=N]" into the job's AdminComment, in a thread of its own; engine_note_node_first: at once, blocks. */
@@ -611,7 +612,7 @@ int resume_take(
 void run_check_forgotten(struct wf *wf);
 /* The job is here again: under the number of the run in which the workflow was saved, if that is forgotten. Under wf->lock. */
 void run_begins(struct wf *wf, const struct smg_job *job);
-/* The workflow is saved, and the record says that its job has ended. True: by mistake, and something is done about it. Blocks;
+/* The record says that the workflow's job has ended. True: by mistake, for it is saved, and something is done about it. Blocks;
  * without the lock. */
 bool run_requeue_again(struct wf *wf, const struct smg_job *job);
 /* False: the record is that of another job, which was submitted later. Under wf->lock. */

@@ -75,9 +75,11 @@ int smg_engine_job_check(struct smg_engine *e, const json_t *req, json_t **reply
 
 /* ---- a signal ---- */
 
-void stop_job(struct smg_engine *e, uint32_t job, const char *why)
+void stop_job(struct smg_engine *e, uint32_t job, const struct smg_job *record, const char *why)
 {
 	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
+		if (record && run_requeue_again(wf, record))
+			continue;
 		pthread_mutex_lock(&wf->lock);
 		wf_stop(wf, why);
 		pthread_mutex_unlock(&wf->lock);
@@ -113,7 +115,7 @@ static bool act_on(struct smg_engine *e, const struct smg_job *job, int64_t hear
 		job_suspended(e, job, heard_us);
 		return true;
 	case VERDICT_ENDED:
-		stop_job(e, job->id, v.why);
+		stop_job(e, job->id, job, v.why);
 		return true;
 	default:
 		job_leaves(e, job, &v, heard_us);
@@ -238,7 +240,7 @@ static void leave_now(struct smg_engine *e, const struct smg_job *job, bool know
 	if (!any_runs(e, job->id))
 		return;
 	if (v.kind == VERDICT_ENDED)
-		stop_job(e, job->id, v.why);
+		stop_job(e, job->id, job, v.why);
 	else
 		job_leaves(e, job, &v, smg_now_us());
 }

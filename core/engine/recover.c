@@ -204,7 +204,7 @@ static void *catch_up(void *arg)
 	free(arg);
 	while (sl->ops->job(sl->ctx, l.job, &job, &err) < 0) {
 		if (err.code == SMG_ENOENT) {
-			stop_job(l.e, l.job, "the job ended while smigrated was away");
+			stop_job(l.e, l.job, NULL, "the job ended while smigrated was away");
 			return NULL;
 		}
 		if (!engine_pause(l.e, 2000))
@@ -233,7 +233,7 @@ static void *catch_up(void *arg)
 				&job); /* also one whose services had been saved: the daemon before may not have come to that */
 		break;
 	case VERDICT_ENDED:
-		stop_job(l.e, l.job, "the job ended while smigrated was away");
+		stop_job(l.e, l.job, &job, "the job ended while smigrated was away");
 	}
 	return NULL;
 }

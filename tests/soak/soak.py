@@ -144,6 +144,10 @@ class Job:
         return self.box.run("ctl", "cat", self.dir + "/out")[1]
 
 
+# Of a node on which something is left.
+LEFT = """find /run/smigrate /var/lib/smigrate -ls; grep smigrate /proc/mounts; ps -e -o pid,etimes,stat,args; tail -n 300 /var/log/smigrated.log"""
+
+
 class Soak:
     def __init__(self, args):
         self.args = args
@@ -362,18 +366,18 @@ class Soak:
             self.box.run("ctl", "scancel", str(job.id))
         return True
 
-    def keep(self, job):
+    def note(self, name, *texts):
         """What a person would look at."""
         to = os.path.join(ROOT, "build", "soak-%d" % self.args.seed)
         os.makedirs(to, exist_ok=True)
-        with open(os.path.join(to, "job-%s" % job.id), "w", encoding="utf-8") as f:
-            f.write(self.box.run("ctl", "scontrol", "show", "job", str(job.id))[1])
-            f.write(self.box.run("ctl", "smigrate", "show", str(job.id))[1])
-            f.write(job.output())
-            for node in self.box.all:
-                f.write("\n= %s\n" % node)
-                f.write(self.box.sh(node, "grep -hE '(job |\\[|JobId=|/|^| )%s\\b|fault at|smigrated .* serves' /var/log/smigrated.log | tail -n 400"
-                                    % job.id)[1])
+        with open(os.path.join(to, name), "w", encoding="utf-8") as f:
+            f.write("\n".join(texts))
+
+    def keep(self, job):
+        log = "grep -hE '(job |\\[|JobId=|/|^| )%s\\b|fault at|smigrated .* serves' /var/log/smigrated.log | tail -n 400" % job.id
+        self.note("job-%s" % job.id, self.box.run("ctl", "scontrol", "show", "job", str(job.id))[1],
+                  self.box.run("ctl", "smigrate", "show", str(job.id))[1], job.output(),
+                  *("= %s\n%s" % (node, self.box.sh(node, log)[1]) for node in self.box.all))
 
     # ---- the whole ----
 
@@ -441,6 +445,7 @@ class Soak:
                     most += 8
                 if n > most:
                     self.found("left on %s: %s %d, %d before" % (node, what, n, before[node].get(what, 0)))
+                    self.note("left-" + node, self.box.sh(node, LEFT)[1])
         return after
 
     def figures(self, before, after):

@@ -1281,6 +1281,7 @@ static void submit(struct node *n, uint32_t job)
 		.priority = 5,
 		.limit_min = 60,
 		.submit = time(NULL),
+		.start = time(NULL),
 		.n_nodes = 1,
 		.user = "user"};
 

@@ -259,6 +259,42 @@ static void it_was_to_be_requeued_and_cannot(void **state)
 	assert_true(has_dir(n1, ID));
 }
 
+/* Nor is it by a daemon that came after: for all that this one knows it is another job, which has its number. */
+static void it_was_to_be_requeued_by_a_daemon_before(void **state)
+{
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	end_run(n1, JOB);
+	SOON(wf_is(n1->daemon->journal, ID, "saved"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_failed);
+	reborn(n1);
+	SOON(wf_is(state_of(w), ID, "failed"));
+	assert_true(has_dir(n1, ID));
+	assert_int_equal(slurm_acts(w, "reclaim"), 0);
+}
+
+static void mark_another(struct smg_job *j)
+{
+	mark_failed(j);
+	j->start++;
+}
+
+static void another_has_its_number_and_fails(void **state)
+{
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	end_run(n1, JOB);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_another);
+	SOON(wf_is(state_of(w), ID, "stopped"));
+	assert_int_equal(slurm_acts(w, "reclaim"), 0);
+}
+
 /* It runs where it ran before, says Slurm, and ends what it finds on n2. */
 static void a_move_is_forgotten(void **state)
 {
@@ -292,6 +328,8 @@ int main(int argc, char **argv)
 		T(a_move_is_forgotten),
 		T(it_was_to_be_requeued),
 		T(it_was_to_be_requeued_and_cannot),
+		T(it_was_to_be_requeued_by_a_daemon_before),
+		T(another_has_its_number_and_fails),
 	};
 
 	smg_log_level(getenv("SMG_TEST_LOG") ? SMG_DEBUG : SMG_ERROR);
