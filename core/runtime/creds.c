@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAGIC_COMMON 0x54564319u
 #define MAGIC_CORE 0x55053847u
 #define MAX_IMAGE (1u << 20)
 
@@ -137,18 +136,13 @@ static int check_core(struct smg_span s, const struct smg_owner *o, const char *
 	return rc < 0 || (!found && !dead && !*wrong) ? -1 : 0;
 }
 
-static uint32_t le32(const unsigned char *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 int smg_creds_check(const char *name, const unsigned char *image, size_t n, const struct smg_owner *owner, struct smg_err *err)
 {
 	const char *wrong = NULL;
 
 	/* Two magic numbers, the length of the one message, the message. */
-	if (n < 12 || le32(image) != MAGIC_COMMON || le32(image + 4) != MAGIC_CORE || le32(image + 8) != n - 12 ||
-		check_core((struct smg_span){image + 12, image + n}, owner, &wrong) < 0)
+	if (n < 12 || smg_le32(image) != SMG_IMAGE_COMMON_MAGIC || smg_le32(image + 4) != MAGIC_CORE ||
+		smg_le32(image + 8) != n - 12 || check_core((struct smg_span){image + 12, image + n}, owner, &wrong) < 0)
 		return smg_fail(err, SMG_EPROTO, "the image %s is damaged or of an unknown form", name);
 	if (wrong)
 		return smg_fail(err, SMG_EPERM, "the image %s would restore a process with %s: refused", name, wrong);

@@ -12,9 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Of criu/include/magic.h: since CRIU 1.6 (images of version 1.1) it comes before the image's own one. */
-#define COMMON_MAGIC 0x54564319u
-
 static const struct {
 	const char *prefix; /* the namespace's number follows */
 	bool messages;	    /* nothing but protobuf messages, each after its size: one that ends too early is seen */
@@ -73,7 +70,7 @@ static bool whole(FILE *f, bool messages)
 {
 	uint32_t magic;
 
-	if (!read_u32(f, &magic) || (magic == COMMON_MAGIC && !read_u32(f, &magic)))
+	if (!read_u32(f, &magic) || (magic == SMG_IMAGE_COMMON_MAGIC && !read_u32(f, &magic)))
 		return false;
 	return !messages || messages_whole(f);
 }
@@ -192,7 +189,7 @@ static int read_pagemap(struct smg_span s, uint64_t *id, uint64_t *pages)
 
 	if (s.end - s.p >= (ptrdiff_t)sizeof(magic))
 		memcpy(&magic, s.p, sizeof(magic));
-	s.p += le32toh(magic) == COMMON_MAGIC ? 2 * sizeof(magic) : sizeof(magic);
+	s.p += le32toh(magic) == SMG_IMAGE_COMMON_MAGIC ? 2 * sizeof(magic) : sizeof(magic);
 	if (s.p > s.end || next_message(&s, &message) <= 0 || head_of(message, id) < 0)
 		return -1;
 	*pages = 0;

@@ -51,3 +51,25 @@ int smg_proto_next(struct smg_span *s, struct smg_field *f)
 		return -1;
 	}
 }
+
+uint32_t smg_le32(const unsigned char *p)
+{
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+int smg_image_each(unsigned char *image, size_t n, uint32_t magic, smg_message_fn *fn, void *arg)
+{
+	const unsigned char *end = image + n;
+
+	if (n < 8 || smg_le32(image) != SMG_IMAGE_COMMON_MAGIC || smg_le32(image + 4) != magic)
+		return -1;
+	/* The length of a message, the message, and so on. */
+	for (const unsigned char *p = image + 8; p < end;) {
+		size_t len = end - p < 4 ? SIZE_MAX : smg_le32(p);
+
+		if (len > (size_t)(end - p) - 4 || fn(image, (struct smg_span){p + 4, p + 4 + len}, arg) < 0)
+			return -1;
+		p += 4 + len;
+	}
+	return 0;
+}

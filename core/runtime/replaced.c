@@ -9,16 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC_COMMON 0x54564319u
 #define MAGIC_MOUNTS 0x55563928u
 #define MAX_IMAGE (64u << 20)
 
 enum { MOUNT_DELETED = 16, MOUNT_KEY = 18 }; /* the key of a mount from outside: where it is in the container */
 
-static uint32_t le32(const unsigned char *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
+struct reviving {
+	const json_t *config;
+	int revived;
+};
 
 /* What config.json mounts there is there. */
 static bool is_there(const json_t *config, const char *target)
@@ -37,8 +36,9 @@ static bool is_there(const json_t *config, const char *target)
 	return false;
 }
 
-static int revive(unsigned char *image, struct smg_span mount, const json_t *config, int *revived)
+static int revive(unsigned char *image, struct smg_span mount, void *arg)
 {
+	struct reviving *r = arg;
 	SMG_AUTOFREE char *key = NULL;
 	const unsigned char *deleted = NULL;
 	struct smg_field f;
@@ -50,29 +50,20 @@ static int revive(unsigned char *image, struct smg_span mount, const json_t *con
 		if (f.number == MOUNT_KEY && f.wire == 2 && !key)
 			key = smg_xasprintf("%.*s", (int)(f.data.end - f.data.p), (const char *)f.data.p);
 	}
-	if (rc == 0 && deleted && key && is_there(config, key)) {
+	if (rc == 0 && deleted && key && is_there(r->config, key)) {
 		image[deleted - image] = 0;
-		++*revived;
+		r->revived++;
 	}
 	return rc;
 }
 
 int smg_replaced_revive_image(const char *name, unsigned char *image, size_t n, const json_t *config, struct smg_err *err)
 {
-	const unsigned char *end = image + n;
-	int revived = 0;
+	struct reviving r = {config, 0};
 
-	if (n < 8 || le32(image) != MAGIC_COMMON || le32(image + 4) != MAGIC_MOUNTS)
+	if (smg_image_each(image, n, MAGIC_MOUNTS, revive, &r) < 0)
 		return smg_fail(err, SMG_EPROTO, "the image %s is damaged or of an unknown form", name);
-	/* The length of a message, the message, and so on. */
-	for (const unsigned char *p = image + 8; p < end;) {
-		size_t len = end - p < 4 ? SIZE_MAX : le32(p);
-
-		if (len > (size_t)(end - p) - 4 || revive(image, (struct smg_span){p + 4, p + 4 + len}, config, &revived) < 0)
-			return smg_fail(err, SMG_EPROTO, "the image %s is damaged", name);
-		p += 4 + len;
-	}
-	return revived;
+	return r.revived;
 }
 
 static int revive_file(const char *dir, const char *name, const json_t *config, struct smg_err *err)

@@ -12,16 +12,10 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define MAGIC_COMMON 0x54564319u
 #define MAGIC_FILES 0x56303138u
 #define MAX_IMAGE (256u << 20)
 
 enum { FILE_TIMERFD = 12, TIMER_SEC = 7, TIMER_NSEC = 8, TIMER_EVERY_SEC = 9, TIMER_EVERY_NSEC = 10 };
-
-static uint32_t le32(const unsigned char *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
 /* *nanoseconds: where they stand in a timer that has rung; else NULL. */
 static int find_rung(struct smg_span timer, const unsigned char **nanoseconds)
@@ -46,7 +40,7 @@ static int find_rung(struct smg_span timer, const unsigned char **nanoseconds)
 	return rc;
 }
 
-static int wake_file(unsigned char *image, struct smg_span file, int *woken)
+static int wake_file(unsigned char *image, struct smg_span file, void *woken)
 {
 	const unsigned char *at;
 	struct smg_field f;
@@ -59,7 +53,7 @@ static int wake_file(unsigned char *image, struct smg_span file, int *woken)
 			return -1;
 		if (at) {
 			image[at - image] = 1;
-			++*woken;
+			++*(int *)woken;
 		}
 	}
 	return rc;
@@ -67,19 +61,10 @@ static int wake_file(unsigned char *image, struct smg_span file, int *woken)
 
 int smg_timers_wake_image(const char *name, unsigned char *image, size_t n, struct smg_err *err)
 {
-	const unsigned char *end = image + n;
 	int woken = 0;
 
-	if (n < 8 || le32(image) != MAGIC_COMMON || le32(image + 4) != MAGIC_FILES)
+	if (smg_image_each(image, n, MAGIC_FILES, wake_file, &woken) < 0)
 		return smg_fail(err, SMG_EPROTO, "the image %s is damaged or of an unknown form", name);
-	/* The length of a message, the message, and so on. */
-	for (const unsigned char *p = image + 8; p < end;) {
-		size_t len = end - p < 4 ? SIZE_MAX : le32(p);
-
-		if (len > (size_t)(end - p) - 4 || wake_file(image, (struct smg_span){p + 4, p + 4 + len}, &woken) < 0)
-			return smg_fail(err, SMG_EPROTO, "the image %s is damaged", name);
-		p += 4 + len;
-	}
 	return woken;
 }
 

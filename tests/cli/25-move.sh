@@ -2,17 +2,11 @@
 # smigrate move, cancel, drain and undrain, against a daemon that answers from prepared documents.
 # shellcheck source=tests/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=tests/cli/daemon.sh
+source "$(dirname "${BASH_SOURCE[0]}")/daemon.sh"
 
 SMIGRATE=$BUILD/smigrate
 
-daemon() { # REPLIES
-	export SMIGRATE_SOCKET=$TMP/smigrated.sock
-	printf '%s' "$1" >"$TMP/replies"
-	python3 "$ROOT/tests/cli/fake_daemon.py" "$SMIGRATE_SOCKET" "$TMP/replies" "$TMP/requests" &
-	# shellcheck disable=SC2064 # the id of now
-	trap "kill $! 2>/dev/null || true" EXIT
-	retry 10 test -S "$SMIGRATE_SOCKET"
-}
 request() { sed -n "$1p" "$TMP/requests"; } # N
 
 MOVE='"move":{"ok":true,"data":{"job":42,"from":"n1","to":"n2","moves":[{"workflow":"42.w","migration":"42.w.1"}]}}'

@@ -2,19 +2,13 @@
 # smigrate doctor, against a daemon that answers from prepared documents, and without one.
 # shellcheck source=tests/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=tests/cli/daemon.sh
+source "$(dirname "${BASH_SOURCE[0]}")/daemon.sh"
 
 export TZ=UTC LC_ALL=C.UTF-8
 SMIGRATE=$BUILD/smigrate
 VERSION=$("$SMIGRATE" --version | cut -d ' ' -f 2)
 
-daemon() { # REPLIES
-	export SMIGRATE_SOCKET=$TMP/smigrated.sock
-	printf '%s' "$1" >"$TMP/replies"
-	python3 "$ROOT/tests/cli/fake_daemon.py" "$SMIGRATE_SOCKET" "$TMP/replies" "$TMP/requests" &
-	# shellcheck disable=SC2064 # the id of now
-	trap "kill $! 2>/dev/null || true" EXIT
-	retry 10 test -S "$SMIGRATE_SOCKET"
-}
 found() { # VERSION CHECK...: a daemon that has found these
 	local version=$1 IFS=,
 	shift

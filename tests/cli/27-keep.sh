@@ -2,18 +2,11 @@
 # smigrate gc, rebuild, backup and doctor --state: what they print of a daemon's documents, and a copy of a real file.
 # shellcheck source=tests/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=tests/cli/daemon.sh
+source "$(dirname "${BASH_SOURCE[0]}")/daemon.sh"
 
 export TZ=UTC LC_ALL=C.UTF-8
 SMIGRATE=$BUILD/smigrate
-
-daemon() { # REPLIES
-	export SMIGRATE_SOCKET=$TMP/smigrated.sock
-	printf '%s' "$1" >"$TMP/replies"
-	python3 "$ROOT/tests/cli/fake_daemon.py" "$SMIGRATE_SOCKET" "$TMP/replies" "$TMP/requests" &
-	# shellcheck disable=SC2064 # the id of now
-	trap "kill $! 2>/dev/null || true" EXIT
-	retry 10 test -S "$SMIGRATE_SOCKET"
-}
 
 test_gc_says_what_would_go() {
 	local now

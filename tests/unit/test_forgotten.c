@@ -222,17 +222,22 @@ static void mark_failed(struct smg_job *j)
 	j->restarts = 0;
 }
 
+static void leaves_n1(void)
+{
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	preempt(n1, JOB);
+	SOON(completing(JOB));
+	end_run(n1, JOB);
+}
+
 /* It has left n1, and that it was to be requeued is forgotten: its script was killed, so it has failed. */
 static void it_was_to_be_requeued(void **state)
 {
 	struct client *c;
 
 	(void)state;
-	begin("a b>a");
-	SOON(all_run(n1, "a b"));
-	preempt(n1, JOB);
-	SOON(completing(JOB));
-	end_run(n1, JOB);
+	leaves_n1();
 	smg_slurm_fake_change(&w->slurm, JOB, mark_failed);
 	SOON(wf_is(n1->daemon->journal, ID, "saved"));
 	SOON(slurm_acts(w, "reclaim 7") == 1);
@@ -248,11 +253,7 @@ static void it_was_to_be_requeued(void **state)
 static void it_was_to_be_requeued_and_cannot(void **state)
 {
 	(void)state;
-	begin("a b>a");
-	SOON(all_run(n1, "a b"));
-	preempt(n1, JOB);
-	SOON(completing(JOB));
-	end_run(n1, JOB);
+	leaves_n1();
 	smg_slurm_fake_fail(&w->slurm, "reclaim", JOB, SMG_EUNSUP, 9);
 	smg_slurm_fake_change(&w->slurm, JOB, mark_failed);
 	SOON(wf_is(state_of(w), ID, "failed"));
@@ -263,11 +264,7 @@ static void it_was_to_be_requeued_and_cannot(void **state)
 static void it_was_to_be_requeued_by_a_daemon_before(void **state)
 {
 	(void)state;
-	begin("a b>a");
-	SOON(all_run(n1, "a b"));
-	preempt(n1, JOB);
-	SOON(completing(JOB));
-	end_run(n1, JOB);
+	leaves_n1();
 	SOON(wf_is(n1->daemon->journal, ID, "saved"));
 	smg_slurm_fake_change(&w->slurm, JOB, mark_failed);
 	reborn(n1);
@@ -285,11 +282,7 @@ static void mark_another(struct smg_job *j)
 static void another_has_its_number_and_fails(void **state)
 {
 	(void)state;
-	begin("a b>a");
-	SOON(all_run(n1, "a b"));
-	preempt(n1, JOB);
-	SOON(completing(JOB));
-	end_run(n1, JOB);
+	leaves_n1();
 	smg_slurm_fake_change(&w->slurm, JOB, mark_another);
 	SOON(wf_is(state_of(w), ID, "stopped"));
 	assert_int_equal(slurm_acts(w, "reclaim"), 0);
