@@ -141,43 +141,56 @@ static const char *sysv_sem_check(void)
 	return NULL;
 }
 
+#define UNDO_VALUE 7
+
+static int taken_from; /* the semaphore of the one that has taken */
+static pid_t taker;
+
 static void take_with_undo(void)
 {
-	if (by(0, -3, SEM_UNDO) == 0)
+	if (by(taken_from, -3, SEM_UNDO) == 0)
 		pause();
 	_exit(9);
 }
 
-static pid_t taker;
-
-static bool taken(void)
+static bool somebody_takes(int n)
 {
-	for (int i = 0; i < 2000 && semctl(id, 0, GETVAL) != 4; i++)
+	taken_from = n;
+	taker = child(take_with_undo);
+	for (int i = 0; i < 2000 && semctl(id, n, GETVAL) != UNDO_VALUE - 3; i++)
 		sleep_ms(5);
-	return semctl(id, 0, GETVAL) == 4;
+	return semctl(id, n, GETVAL) == UNDO_VALUE - 3;
 }
 
-/* What a process has taken comes back when it dies; so it dies at each turn, and another takes it. */
+static void kill_taker(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 static void sysv_undo_set_up(void)
 {
-	id = semget(KEY, 1, IPC_CREAT | 0600);
-	need(id >= 0 && semctl(id, 0, SETVAL, 7) == 0, "semget");
-	taker = child(take_with_undo);
-	need(taken(), "semop");
+	id = semget(KEY, 2, IPC_CREAT | 0600);
+	need(id >= 0 && semctl(id, 0, SETVAL, UNDO_VALUE) == 0 && semctl(id, 1, SETVAL, UNDO_VALUE) == 0, "semget");
+	need(somebody_takes(0), "semop");
 }
 
+/*
+ * What a process has taken comes back when it dies; so it dies at each turn, but only after another has taken from the other
+ * semaphore: at whatever moment the container is moved, there is one whose undo can be lost.
+ */
 static const char *sysv_undo_check(void)
 {
-	bool came_back;
+	pid_t old = taker;
+	int n = taken_from;
 
-	kill(taker, SIGKILL);
-	waitpid(taker, NULL, 0);
-	came_back = semctl(id, 0, GETVAL) == 7;
-	semctl(id, 0, SETVAL, 7);
-	taker = child(take_with_undo);
-	EXPECT(taken(), "nobody can take it any more");
-	EXPECT(came_back, "what a dead process had taken with SEM_UNDO does not come back");
-	return NULL;
+	EXPECT(somebody_takes(1 - n), "nobody can take it any more");
+	kill_taker(old);
+	if (semctl(id, n, GETVAL) == UNDO_VALUE)
+		return NULL;
+	kill_taker(taker); /* it may have lost its own in the same move */
+	need(semctl(id, 0, SETVAL, UNDO_VALUE) == 0 && semctl(id, 1, SETVAL, UNDO_VALUE) == 0 && somebody_takes(0), "semop");
+	return "what a dead process had taken with SEM_UNDO does not come back";
 }
 
 struct message {
