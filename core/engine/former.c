@@ -155,6 +155,8 @@ static int claim_locked(struct wf *wf, const char *from, const json_t *req, json
 			(json_int_t)wf->migrations, "kept", 1);
 		return 0;
 	}
+	if (wf->dropping || wf->ended)
+		return smg_fail(err, SMG_EBUSY, "what workflow %s has left on %s is being removed", wf->id, wf->e->env.config.node);
 	if (export_now(wf, &items, err) < 0)
 		return -1;
 	claim_put(wf, from, restarts);
@@ -209,6 +211,11 @@ static int claim_here(struct smg_engine *e, const char *from, const json_t *req,
 	if (!wf)
 		return claim_gone(e, req, reply, err);
 	pthread_mutex_lock(&wf->lock);
+	if (wf->ended && wf->state == SMG_WF_SAVED) { /* on its way out of the list */
+		pthread_mutex_unlock(&wf->lock);
+		wf_drop(wf);
+		return claim_gone(e, req, reply, err);
+	}
 	odd = !wf->ended && wf->restarts >= run && strcmp(from, e->env.config.node) != 0;
 	two = wf_is_claimed(wf) && wf->claimed_run == run && strcmp(wf->claimed_by, from) != 0;
 	pthread_mutex_unlock(&wf->lock);
@@ -295,7 +302,27 @@ int land_fetch_tail(struct smg_engine *e, const json_t *req, json_t **reply, str
 	return 0;
 }
 
-void land_drop_copy(struct wf *wf)
+/* From here on until drop_over nobody uses what is saved here, and whoever is about to bring a later copy into its place waits. */
+static bool drop_begins(struct wf *wf)
+{
+	bool yes;
+
+	pthread_mutex_lock(&wf->lock);
+	yes = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && !wf->dropping;
+	wf->dropping = wf->dropping || yes;
+	pthread_mutex_unlock(&wf->lock);
+	return yes;
+}
+
+static void drop_over(struct wf *wf)
+{
+	pthread_mutex_lock(&wf->lock);
+	wf->dropping = false;
+	wf_wake(wf);
+	pthread_mutex_unlock(&wf->lock);
+}
+
+static void drop_copy(struct wf *wf)
 {
 	struct smg_err err = {0};
 
@@ -318,19 +345,20 @@ static bool wf_is_here(struct smg_engine *e, const char *id)
 	return wf != NULL;
 }
 
+/* Between drop_begins and drop_over. */
 static void drop_for(struct wf *wf, const char *node)
 {
 	pthread_mutex_lock(&wf->lock);
 	if (!wf_is_claimed(wf))
 		claim_put(wf, node, wf->restarts + 1);
 	pthread_mutex_unlock(&wf->lock);
-	land_drop_copy(wf);
+	drop_copy(wf);
 	smg_info("%s: is on %s now, the copy here is dropped", wf->id, node);
-	land_retire(wf);
+	wf_retire(wf);
 }
 
 /* True: some of what is saved here still is the only copy. */
-static bool drop_outdated(struct wf *wf, const char *from, const json_t *keep)
+static bool drop_parts(struct wf *wf, const char *from, const json_t *keep)
 {
 	bool left = false;
 
@@ -360,13 +388,15 @@ void land_outdated(struct smg_engine *e, const char *from, const json_t *req)
 	if (!wf)
 		return;
 	pthread_mutex_lock(&wf->lock);
-	old = wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended &&
-	      migration_number(json_str(req, "migration")) > wf->migrations;
+	old = migration_number(json_str(req, "migration")) > wf->migrations;
 	pthread_mutex_unlock(&wf->lock);
 	/* Not to be told to those that keep copies older than this one: they may have the only one of a service that has not
 	 * landed. */
-	if (old && !drop_outdated(wf, from, json_object_get(req, "keep")))
-		drop_for(wf, from);
+	if (old && drop_begins(wf)) {
+		if (!drop_parts(wf, from, json_object_get(req, "keep")))
+			drop_for(wf, from);
+		drop_over(wf);
+	}
 	wf_drop(wf);
 }
 
@@ -381,10 +411,16 @@ int land_release(struct smg_engine *e, const char *from, const json_t *req, json
 	wf = find_saved(e, req, err);
 	if (!wf)
 		return -1;
+	if (!drop_begins(wf)) {
+		smg_fail(err, SMG_EBUSY, "workflow %s is on its way out here, or in, just now", wf->id);
+		wf_drop(wf);
+		return -1;
+	}
 	pthread_mutex_lock(&wf->lock);
 	land_release_all(wf); /* a landing here that was cut short never came to that */
 	pthread_mutex_unlock(&wf->lock);
 	drop_for(wf, from);
+	drop_over(wf);
 	wf_drop(wf);
 	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;

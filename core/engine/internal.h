@@ -141,6 +141,7 @@ struct wf {
 	bool suspended;		      /* its job is: Slurm's word */
 	bool forgotten;		      /* by Slurm, its present run: the node may not be done with that though the job is PENDING */
 	bool at_standstill;	      /* a worker freezes or thaws its services just now */
+	bool dropping;		      /* what is saved is removed just now: another node has it */
 	bool keep;		      /* what is saved is kept though the job has ended: it was not allowed to go on */
 	struct hand *hand;	      /* it is being saved, and moves by hand */
 	time_t began;		      /* the run of the job in which it was last here, Slurm's word; 0: not known (any more) */
@@ -232,6 +233,8 @@ void wf_drop(struct wf *wf);
 void wf_close_output(struct wf *wf);
 bool wf_enlist(struct wf *wf); /* into the engine's list, which holds a reference; false: one of this id is there already */
 void wf_delist(struct wf *wf);
+/* Saved here, and what another node knows of it counts: out of the list. Without the lock; the caller has a reference. */
+void wf_retire(struct wf *wf);
 struct wf *wf_find(struct smg_engine *e, const char *id); /* a new reference or NULL */
 /*
  * The job's workflow after `after` (NULL: its first; job 0: of any job), as a new reference; NULL: no more. Drops the reference to
@@ -629,8 +632,6 @@ struct asking {
 void land_ask(struct smg_engine *e, struct asking *a, const char *id); /* the caller's, until land_asked */
 void land_asked(struct smg_engine *e, struct asking *a);
 bool land_is_asking(struct smg_engine *e, const char *id);
-/* The copy here is no more than files: what another node knows of the workflow is taken up in its place. */
-void land_retire(struct wf *wf);
 /*
  * Finds the workflow's former life. 0: *out is it, or NULL where there was none; or it is over already: *ended, *status. -1: not to
  * be known now (SMG_EAGAIN, SMG_EBUSY: ask again). here: this node has a copy that another has claimed, which is
@@ -667,7 +668,6 @@ void land_release_sources(struct wf *wf);
  * Under wf->lock. */
 bool wf_is_claimed(const struct wf *wf);
 void claim_put(struct wf *wf, const char *node, int64_t run); /* that it is so, on record; under the lock */
-void land_drop_copy(struct wf *wf);			      /* blocks; without the lock */
 int land_claim(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err);
 int land_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
 int land_fetch_tail(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);

@@ -272,15 +272,6 @@ int land_find(struct smg_engine *e, const char *id, const struct smg_job *job, b
 	return take_over(e, reply, node, job->restarts, out, err);
 }
 
-void land_retire(struct wf *wf)
-{
-	pthread_mutex_lock(&wf->lock);
-	wf->ended = true;
-	wf_wake(wf);
-	pthread_mutex_unlock(&wf->lock);
-	wf_delist(wf);
-}
-
 /* ---- bringing it here ---- */
 
 static void retry_later(struct svc *s)

@@ -302,6 +302,9 @@ static enum got take_local(
 	} else if (wf->owner.uid != v->job.uid) {
 		smg_fail(err, SMG_EPERM, "workflow %s belongs to another user", wf->id);
 		rc = REFUSED;
+	} else if (wf->state == SMG_WF_SAVED && (wf->ended || wf->dropping)) {
+		smg_fail(err, SMG_EBUSY, "what workflow %s has left here is being removed: another node has it", wf->id);
+		rc = TRY_AGAIN;
 	} else if (wf->ended && wf->restarts == v->job.restarts && !json_is_true(json_object_get(v->req, "attach"))) {
 		smg_fail(err, SMG_EBUSY,
 			"workflow %s has already run in this job; give the second one another name (name: in the file)", wf->id);
@@ -334,6 +337,16 @@ static enum got take_local(
 static bool may_pass(const struct smg_err *err)
 {
 	return err->code == SMG_EAGAIN || err->code == SMG_EBUSY || err->code == SMG_ETIME;
+}
+
+/* What is brought here takes the place of what is here: its files, too. */
+static void clear_place(struct wf *stale)
+{
+	pthread_mutex_lock(&stale->lock);
+	while (stale->dropping)
+		wf_wait(stale, 0);
+	pthread_mutex_unlock(&stale->lock);
+	wf_retire(stale);
 }
 
 /* Found elsewhere, it is this node's from here on. steals the reference to wf. */
@@ -373,7 +386,7 @@ static enum got find_and_land(struct visit *v, const char *id, struct wf *stale,
 		return REFUSED;
 	}
 	if (stale)
-		land_retire(stale);
+		clear_place(stale);
 	if (!wf)
 		return *out = NULL, GOT_IT;
 	return land(v, wf, spec, out, c, err);
@@ -416,7 +429,7 @@ static void say_waiting(struct visit *v, const struct smg_err *err)
 	engine_event(v->e, v->job.id, NULL, NULL, SMG_WARN, err->msg);
 }
 
-/* What is saved here, where another node has claimed it since; or NULL. */
+/* What is saved here, where another node has claimed it since, or has it already; or NULL. */
 static struct wf *outdated(struct wf *here)
 {
 	bool yes;
@@ -424,7 +437,7 @@ static struct wf *outdated(struct wf *here)
 	if (!here)
 		return NULL;
 	pthread_mutex_lock(&here->lock);
-	yes = here->state == SMG_WF_SAVED && !here->ended && wf_is_claimed(here);
+	yes = here->state == SMG_WF_SAVED && (here->ended || wf_is_claimed(here));
 	pthread_mutex_unlock(&here->lock);
 	return yes ? here : NULL;
 }

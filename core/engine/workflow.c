@@ -142,6 +142,15 @@ void wf_delist(struct wf *wf)
 		wf_drop(wf);
 }
 
+void wf_retire(struct wf *wf)
+{
+	pthread_mutex_lock(&wf->lock);
+	wf->ended = true;
+	wf_wake(wf);
+	wf_delist(wf);
+	pthread_mutex_unlock(&wf->lock);
+}
+
 struct wf *wf_find(struct smg_engine *e, const char *id)
 {
 	struct wf *wf;

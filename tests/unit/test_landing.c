@@ -228,6 +228,65 @@ static void old_copy_is_not_used(void **state)
 	SOON(!has_dir(n1, ID));
 }
 
+#define MANY 40000 /* files: to remove them takes much longer than to land */
+
+static void fill(const char *dir)
+{
+	int d = open(dir, O_DIRECTORY | O_RDONLY);
+	char name[16];
+
+	assert_true(d >= 0);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		assert_int_equal(mknodat(d, name, S_IFREG | 0600, 0), 0);
+	}
+	close(d);
+}
+
+static void *release_n1(void *arg)
+{
+	SMG_AUTOJSON json_t *req = json_pack(
+				    "{s:s,s:s,s:s,s:i}", "op", "release", "workflow", ID, "migration", ID ".1", "restarts", 1),
+			    *reply = NULL;
+	struct smg_peer_rest rest = {0};
+	struct smg_err err = {0};
+
+	(void)arg;
+	assert_int_equal(smg_engine_peer(n1->daemon->engine, "n2", req, &reply, &rest, &err), 0);
+	return NULL;
+}
+
+/* The old copy is being removed as the job comes back: what it brings along is not removed with it. */
+static void old_copy_is_being_removed(void **state)
+{
+	SMG_AUTOFREE char *top = NULL, *dir = NULL, *images = NULL;
+	struct client *c = begin("a b>a");
+	pthread_t t;
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	smg_fake_net_fail(w->net, "release", "n1", SMG_EAGAIN, 99);
+	c = move(n1, n2, "a b>a");
+	SOON(said(c, "run again on n2: 2 moved"));
+	top = state_dir(n1);
+	dir = smg_xasprintf("%s/w/" ID "/b", top);
+	images = smg_xasprintf("%s/images", dir);
+	fill(dir);
+	take_away(n2);
+	pthread_create(&t, NULL, release_n1, NULL);
+	SOON(access(images, F_OK) < 0);
+	start_again(n1);
+	c = run(n1, "a b>a");
+	SOON(said(c, "run again on n1: 2 moved"));
+	pthread_join(t, NULL);
+	assert_true(has_dir(n1, ID));
+	assert_true(wf_is(n1->daemon->journal, ID, "running"));
+	assert_int_equal(acts(n1, "launch ") + acts(n2, "launch "), 2);
+	end_service(n1, ID ".a", 0);
+	end_service(n1, ID ".b", 0);
+	assert_done(c, 0);
+}
+
 /* The landing is cut short while half of the copies lie on either node, and the job comes back. */
 static void back_in_the_middle(void **state)
 {
@@ -415,6 +474,7 @@ int main(int argc, char **argv)
 		T(release_is_told_again),
 		T(release_is_lost),
 		T(old_copy_is_not_used),
+		T(old_copy_is_being_removed),
 		T(back_in_the_middle),
 		T(the_former_node_sends_on),
 		T(the_next_start_notes_the_node),
