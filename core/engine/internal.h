@@ -590,6 +590,8 @@ unsigned mark_comings(struct smg_engine *e, uint32_t job);
 /* Slurm says that the job has left, though no epilog may have told so: a slurmd that dies before its epilog never runs it. Nothing
  * is done where the job has come once more since mark_comings was `comings`. */
 void mark_drop_unless(struct smg_engine *e, uint32_t job, unsigned comings);
+/* From here on, now and then: the marks of jobs that have no workflow here, left by epilogs that found no daemon, or never ran. */
+void mark_start(struct smg_engine *e);
 
 /* ---- jobs.c ---- */
 /* All of its workflows here, since it has ended; but for what run_requeue_again says. record: Slurm's, or NULL: Slurm has none. */

@@ -1,10 +1,14 @@
 /* What is known of a job apart from its workflows: signals that are looked into, what Slurm said of it, its epilog. */
 #include "engine/internal.h"
 
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define RECORD_US (10 * 1000000LL)
+#define SWEEP_MS 60000
 
 struct job_mark *mark_of(struct smg_engine *e, uint32_t job)
 {
@@ -272,4 +276,63 @@ void mark_drop_unless(struct smg_engine *e, uint32_t job, unsigned comings)
 	if (m->comings == comings)
 		unlink(path);
 	pthread_mutex_unlock(&e->lock);
+}
+
+static bool has_workflow(struct smg_engine *e, uint32_t job)
+{
+	struct wf *wf = wf_next_of_job(e, job, NULL);
+
+	if (wf)
+		wf_drop(wf);
+	return wf != NULL;
+}
+
+/* Slurm says so; false, too, while it does not answer. */
+static bool has_left(struct smg_engine *e, uint32_t id)
+{
+	struct smg_slurm *sl = &e->env.slurm;
+	struct smg_err err = {0};
+	struct smg_job job;
+
+	if (sl->ops->job(sl->ctx, id, &job, &err) < 0)
+		return err.code == SMG_ENOENT;
+	if (job.completing)
+		return false;
+	return (job.state != SMG_JOB_RUNNING && job.state != SMG_JOB_SUSPENDED) ||
+	       (job.batch_host[0] && strcmp(job.batch_host, e->env.config.node) != 0);
+}
+
+static void sweep(struct smg_engine *e)
+{
+	DIR *d = opendir(e->env.jobs_dir);
+	const struct dirent *f;
+
+	while (d && (f = readdir(d))) {
+		char *end;
+		uint32_t job = (uint32_t)strtoul(f->d_name, &end, 10);
+		unsigned comings;
+
+		if (!job || *end || has_workflow(e, job))
+			continue;
+		comings = mark_comings(e, job);
+		if (has_left(e, job))
+			mark_drop_unless(e, job, comings);
+	}
+	if (d)
+		closedir(d);
+}
+
+static void *sweeper(void *arg)
+{
+	struct smg_engine *e = arg;
+
+	do
+		sweep(e);
+	while (engine_pause(e, SWEEP_MS));
+	return NULL;
+}
+
+void mark_start(struct smg_engine *e)
+{
+	engine_thread(e, sweeper, e);
 }

@@ -375,6 +375,7 @@ int smg_engine_recover(struct smg_engine *e, struct smg_err *err)
 	for (struct wf *wf = wf_next_of_job(e, 0, NULL); wf; wf = wf_next_of_job(e, 0, wf))
 		go_on(wf);
 	keep_start(e);
+	mark_start(e);
 	watch_start(e);
 	if (e->env.state_is_new)
 		rebuild_start(e);

@@ -39,6 +39,34 @@ static void ends_meanwhile(void **state)
 	assert_done(c, 5);
 }
 
+static void mark_complete(struct smg_job *j)
+{
+	j->state = SMG_JOB_COMPLETE;
+}
+
+/* A job ends without a daemon, as one whose workflow is over may: the next daemon drops what said that it is protected. */
+static void the_epilog_finds_no_daemon(void **state)
+{
+	SMG_AUTOFREE char *marker = NULL, *next = NULL;
+	struct client *c;
+
+	(void)state;
+	c = begin("a");
+	SOON(all_run(n1, "a"));
+	end_service(n1, ID ".a", 0);
+	assert_done(c, 0);
+	submit(n1, 8); /* has not come to its workflow yet */
+	prolog(n1, 8);
+	marker = smg_xasprintf("%s/%d", n1->daemon->jobs_dir, JOB);
+	next = smg_xasprintf("%s/8", n1->daemon->jobs_dir);
+	assert_int_equal(access(marker, F_OK), 0);
+	kill_daemon(n1);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_complete);
+	assert_int_equal(start_daemon(n1, &(struct smg_err){0}), 0);
+	SOON(access(marker, F_OK) < 0);
+	assert_int_equal(access(next, F_OK), 0);
+}
+
 static void killed_starting(void **state)
 {
 	struct client *c;
@@ -272,6 +300,7 @@ int main(int argc, char **argv)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		T(killed_running),
 		T(ends_meanwhile),
+		T(the_epilog_finds_no_daemon),
 		T(killed_starting),
 		T(killed_freezing),
 		T(killed_dumping),
