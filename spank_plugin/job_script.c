@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PROLOG_LIMIT_MS 2000 /* the daemon only notes the job down; a busy disk may make it wait */
 #define ABSENT_MS 2000	     /* a daemon that is being upgraded is back within this */
+#define PROLOG_LIMIT_MS 4000 /* that, and it only notes the job down; a busy disk may make it wait */
 #define EPILOG_SPARE_S 5     /* what is left of the site's limit for others' epilogs */
 #define LIMIT_FILE SMG_RUN_DIR "/epilog_timeout"
 
@@ -78,7 +78,7 @@ void smg_job_prolog(spank_t sp)
 		*text = '\0';
 	snprintf(request, sizeof(request), "{\"op\":\"job_prolog\",\"job\":%u,\"uid\":%u,\"file\":\"%s\"}", job, (unsigned int)uid,
 		text);
-	if (smg_ask(SMG_SOCKET, request, reply, sizeof(reply), PROLOG_LIMIT_MS, 0))
+	if (smg_ask(SMG_SOCKET, request, reply, sizeof(reply), PROLOG_LIMIT_MS, ABSENT_MS))
 		slurm_error("smigrate: smigrated did not take note of job %u, which is not protected: %s", job, strerror(errno));
 }
 

@@ -125,6 +125,9 @@ static void drop_kept(struct smg_engine *e, const json_t *item)
 	SMG_AUTOFREE char *dir = folder_of(e, id), *spare = spare_of(e, id), *text = NULL;
 	struct smg_err err = {0};
 
+	/* What came before it on the list may have taken long, and its job have started again meanwhile. */
+	if (land_is_asking(e, id) || keep_is_alive(e, id))
+		return;
 	if (smg_rmtree(dir, &err) < 0 || (spare[0] && smg_rmtree(spare, &err) < 0)) {
 		smg_warn("%s: %s", id, err.msg);
 		return;

@@ -235,6 +235,21 @@ test_daemon_down_the_job_runs_and_is_told() {
 	assert_node_well
 }
 
+# As in an upgrade, in the very moment in which a job starts.
+test_daemon_away_for_a_moment_at_the_start() {
+	local job
+	prepare
+	start_fake
+	box_exec "$NODE" sh -c "cd /; kill -KILL \$(cat /run/box/fake.pid); rm -f $LOG
+		setsid sh -c 'for i in \$(seq 3000); do ! pgrep -f \"[s]lurmstepd spank prolog\" >/dev/null || break; sleep 0.01; done
+			echo \$\$ >/run/box/fake.pid; exec python3 /run/box/fake-smigrated $LOG' >/run/box/fake.out 2>&1 </dev/null &"
+	job=$(submit --migrate=good.yaml --wrap 'echo it ran')
+	wait_job_state "$job" COMPLETED 40
+	assert_eq "$(output_of "$job")" 'it ran'
+	[[ -n $(heard '"job_prolog","job":'"$job") ]] || fail "no prolog: $(heard '')"
+	assert_node_well
+}
+
 test_the_daemons_no_is_passed_on() {
 	local job
 	prepare
