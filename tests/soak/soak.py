@@ -157,6 +157,7 @@ class Soak:
         self.number = 0
         self.count = collections.Counter()
         self.failed = set()
+        self.forgotten = set()
         self.bad = []  # what must not be
         self.recalls_until = 0  # slurmctld has just been killed, and may say where its jobs were before
         self.stop_at = 0
@@ -338,6 +339,7 @@ class Soak:
         # A slurmctld that is killed forgets what was submitted in its last five seconds, and gives the number away again.
         if "Invalid job id" in record or (rc == 0 and self.field(job, "WorkDir", record) != job.dir):
             self.count["submissions that Slurm forgot"] += 1
+            self.forgotten.add(job.id)
             return True
         state = self.field(job, "JobState", record) if rc == 0 else ""
         if state == "COMPLETED":
@@ -345,6 +347,12 @@ class Soak:
         elif state in ("", "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "SIGNALING", "REQUEUED", "REQUEUE_HOLD", "PREEMPTED"):
             # Slurm holds what was suspended as it was requeued, until smigrated releases it.
             held = state == "REQUEUE_HOLD" or (state == "PENDING" and self.field(job, "Priority", record) == "0")
+            # slurmd refuses a number whose former job it is still ending, and slurmctld holds the new one: a person's to release.
+            if held and job.id in self.forgotten and self.field(job, "Reason", record) == "launch_failed_requeued_held":
+                self.count["jobs released that had a forgotten one's number"] += 1
+                self.box.run("ctl", "scontrol", "release", str(job.id))
+                job.left_at = time.time()
+                return False
             if held and time.time() - (job.left_at or 0) > 90:
                 wrong = ["it is held"]
             elif state and time.time() - (job.left_at or 0) > job.ticks * 0.2 + PATIENCE_S:
