@@ -475,7 +475,7 @@ void job_leaves(struct smg_engine *e, const struct smg_job *info, const struct v
 
 	mark_see(e, info);
 	if (info->state == SMG_JOB_SUSPENDED)
-		mark_suspended(e, info->id, true);
+		mark_suspended(e, info->id, info->restarts);
 	l.deadline_us = l.requeue ? (int64_t)info->end * 1000000 : 0;
 	/* First: as soon as its epilog is over, it is too late. */
 	if (v->kind == VERDICT_TAKEN)

@@ -11,7 +11,8 @@
 
 static bool runs_here(const struct wf *wf, const struct smg_job *now)
 {
-	return now->state == SMG_JOB_RUNNING && !strcmp(now->batch_host, wf->e->env.config.node);
+	return (now->state == SMG_JOB_RUNNING || now->state == SMG_JOB_SUSPENDED) &&
+	       !strcmp(now->batch_host, wf->e->env.config.node);
 }
 
 /* What was submitted in those seconds is forgotten, too, and its number given to the next that is. */

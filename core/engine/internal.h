@@ -177,6 +177,7 @@ struct job_mark {
 	bool judging;		/* a thread is finding out what a signal meant, */
 	bool again;		/* and there has been another one since */
 	bool suspended;		/* as far as is known: a requeue now leaves it held */
+	int64_t suspended_in;	/* in this run of it */
 	bool waits_away;	/* suspended: a thread looks for a node where it could go on */
 	bool given;		/* its requeue has been asked for, in this run */
 	bool epilog;		/* the epilog of this run has been answered */
@@ -555,8 +556,11 @@ char *pointer_write(const char *comment, const struct pointer *p);
 /* ---- marks.c: what is known of a job apart from its workflows. Setters return whether that was a change. ---- */
 struct job_mark *mark_of(struct smg_engine *e, uint32_t job); /* made, if it is not there; never freed; e->lock guards its fields */
 bool mark_ran(struct smg_engine *e, uint32_t job, bool on);
-void mark_suspended(struct smg_engine *e, uint32_t job, bool on);
+void mark_suspended(struct smg_engine *e, uint32_t job, int64_t run); /* in that run of it */
+void mark_resumed(struct smg_engine *e, uint32_t job);
 bool mark_is_suspended(struct smg_engine *e, uint32_t job);
+/* In that very run, or a later one; that it was in a former one means nothing any more, and is forgotten. */
+bool mark_is_suspended_in(struct smg_engine *e, uint32_t job, int64_t run);
 bool mark_waits_away(struct smg_engine *e, uint32_t job, bool on);
 bool mark_given(struct smg_engine *e, uint32_t job, bool on);
 bool mark_is_given(struct smg_engine *e, uint32_t job);

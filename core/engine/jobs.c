@@ -49,7 +49,7 @@ int smg_engine_job_prolog(struct smg_engine *e, const json_t *req, json_t **repl
 	if (mark_make(e, job, &was_there, err) < 0)
 		return -1;
 	mark_epilog(e, job, false);
-	mark_suspended(e, job, false);
+	mark_resumed(e, job);
 	mark_given(e, job, false);
 	mark_forget_record(e, job);
 	smg_info("job %u: protected, file %s", job, json_str(req, "file"));

@@ -53,14 +53,36 @@ bool mark_ran(struct smg_engine *e, uint32_t job, bool on)
 	return set_flag(e, &mark_of(e, job)->ran, on);
 }
 
-void mark_suspended(struct smg_engine *e, uint32_t job, bool on)
+void mark_suspended(struct smg_engine *e, uint32_t job, int64_t run)
 {
-	set_flag(e, &mark_of(e, job)->suspended, on);
+	struct job_mark *m = mark_of(e, job);
+
+	pthread_mutex_lock(&e->lock);
+	m->suspended = true;
+	m->suspended_in = run;
+	pthread_mutex_unlock(&e->lock);
+}
+
+void mark_resumed(struct smg_engine *e, uint32_t job)
+{
+	set_flag(e, &mark_of(e, job)->suspended, false);
 }
 
 bool mark_is_suspended(struct smg_engine *e, uint32_t job)
 {
 	return get_flag(e, &mark_of(e, job)->suspended);
+}
+
+bool mark_is_suspended_in(struct smg_engine *e, uint32_t job, int64_t run)
+{
+	struct job_mark *m = mark_of(e, job);
+	bool yes;
+
+	pthread_mutex_lock(&e->lock);
+	m->suspended = m->suspended && m->suspended_in >= run;
+	yes = m->suspended;
+	pthread_mutex_unlock(&e->lock);
+	return yes;
 }
 
 bool mark_given(struct smg_engine *e, uint32_t job, bool on)

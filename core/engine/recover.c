@@ -289,7 +289,7 @@ static void recover_one(struct smg_engine *e, const char *id)
 	/* Until Slurm says otherwise. */
 	wf->suspended = wf->state == SMG_WF_SUSPENDED;
 	if (wf->suspended || (wf->mig.suspended && (wf->state == SMG_WF_SAVING || wf->state == SMG_WF_SAVED)))
-		mark_suspended(e, wf->job, true);
+		mark_suspended(e, wf->job, wf->restarts);
 	recover_services(wf);
 	pthread_mutex_lock(&wf->lock);
 	/* A save that was cut short: what it had saved stays so, the rest runs; landing means bringing the saved ones back. */

@@ -199,6 +199,7 @@ static struct wf *start_fresh(struct visit *v, struct smg_spec *spec, struct smg
 	}
 	adopt_caller(v, wf);
 	wf->rev = v->cleared_rev;
+	wf->suspended = mark_is_suspended_in(v->e, v->job.id, v->job.restarts);
 	wf->submitted = v->job.restarts ? 0 : v->job.submit;
 	wf_set_restarts(wf, v->job.restarts);
 	wf_account(wf, &v->job, false);
@@ -268,6 +269,7 @@ static struct client *begin_landing(struct visit *v, struct wf *wf, struct smg_s
 
 	adopt_caller(v, wf);
 	wf_set_restarts(wf, v->job.restarts);
+	wf->suspended = mark_is_suspended_in(v->e, v->job.id, v->job.restarts);
 	wf_account(wf, &v->job, false);
 	wf->mig.landed_us = smg_now_us();
 	snprintf(wf->mig.to, sizeof(wf->mig.to), "%s", v->e->env.config.node);
@@ -322,6 +324,7 @@ static enum got take_local(
 	} else if (!wf->saving) { /* its end here was missed and it never stopped: it is in its job again as it is */
 		adopt_caller(v, wf);
 		wf_set_restarts(wf, v->job.restarts);
+		wf->suspended = mark_is_suspended_in(v->e, v->job.id, v->job.restarts);
 		wf_put_all(wf);
 		*c = attach(wf, v->conn);
 		tell_lost(wf);

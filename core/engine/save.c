@@ -376,7 +376,7 @@ static void new_migration(struct wf *wf, const struct leaving *l)
 	snprintf(m->from, sizeof(m->from), "%s", wf->e->env.config.node);
 	m->signal_us = l->heard_us;
 	m->deadline_us = l->deadline_us;
-	m->suspended = mark_is_suspended(wf->e, wf->job);
+	m->suspended = mark_is_suspended_in(wf->e, wf->job, wf->restarts);
 	snprintf(m->strategy, sizeof(m->strategy), "%s", smg_strategy_name(wf->hand ? SMG_STRATEGY_STREAM : wf->spec->strategy));
 	wf_put(wf);
 	wf_put_migration(wf);

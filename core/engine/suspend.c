@@ -122,36 +122,41 @@ bool suspend_step(struct wf *wf)
 	return true;
 }
 
-/* True: it was not so before. */
-static bool set_suspended(struct wf *wf, bool on)
+static void set_suspended(struct wf *wf, bool on)
 {
-	bool changed;
-
-	pthread_mutex_lock(&wf->lock);
-	changed = wf->suspended != on && !wf->ended;
-	if (changed) {
-		wf->suspended = on;
-		wf_say(wf, NULL, SMG_INFO,
-			on ? "the job is suspended: its services stand still" : "the job is resumed: its services go on");
-		wf_wake(wf);
-	}
-	pthread_mutex_unlock(&wf->lock);
-	return changed;
+	if (wf->suspended == on || wf->ended)
+		return;
+	wf->suspended = on;
+	wf_say(wf, NULL, SMG_INFO,
+		on ? "the job is suspended: its services stand still" : "the job is resumed: its services go on");
+	wf_wake(wf);
 }
 
-static bool set_all(struct smg_engine *e, uint32_t job, bool on)
+/* By a record that may be old by now: the workflow may have been saved since, and be in the job's next run, which nobody would
+ * resume. */
+static void suspend_in(struct wf *wf, int64_t run)
 {
-	bool changed = false;
+	int64_t own;
 
-	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf))
-		changed = set_suspended(wf, on) || changed;
-	return changed;
+	pthread_mutex_lock(&wf->lock);
+	own = wf->restarts;
+	pthread_mutex_unlock(&wf->lock);
+	if (own > run)
+		run_check_forgotten(wf);
+	pthread_mutex_lock(&wf->lock);
+	if (wf->restarts == run && (wf->state != SMG_WF_SAVED || wf->saving))
+		set_suspended(wf, true);
+	pthread_mutex_unlock(&wf->lock);
 }
 
 void job_resumed(struct smg_engine *e, uint32_t job)
 {
-	mark_suspended(e, job, false);
-	set_all(e, job, false);
+	mark_resumed(e, job);
+	for (struct wf *wf = wf_next_of_job(e, job, NULL); wf; wf = wf_next_of_job(e, job, wf)) {
+		pthread_mutex_lock(&wf->lock);
+		set_suspended(wf, false);
+		pthread_mutex_unlock(&wf->lock);
+	}
 }
 
 /* ---- moving away ---- */
@@ -274,8 +279,9 @@ void job_suspended(struct smg_engine *e, const struct smg_job *info, int64_t hea
 {
 	struct waiting *w;
 
-	mark_suspended(e, info->id, true);
-	set_all(e, info->id, true);
+	mark_suspended(e, info->id, info->restarts);
+	for (struct wf *wf = wf_next_of_job(e, info->id, NULL); wf; wf = wf_next_of_job(e, info->id, wf))
+		suspend_in(wf, info->restarts);
 	if (!wants_away(e, info->id) || !mark_waits_away(e, info->id, true))
 		return;
 	w = smg_xcalloc(1, sizeof(*w));

@@ -7,6 +7,9 @@
 
 #include "life.h"
 
+/* of engine/internal.h, whose clients are others than the fixture's */
+void job_suspended(struct smg_engine *e, const struct smg_job *info, int64_t heard_us);
+
 /* ---- what Slurm does ---- */
 
 static void mark_suspended_(struct smg_job *j)
@@ -172,6 +175,45 @@ static void what_cannot_be_thawed_is_tried_again(void **state)
 	SOON(said(c, "service a does not go on: fake failure of thaw 7.w.a; trying again"));
 	SOON(state_is(n1, "running") && all_run(n1, "a b"));
 	assert_int_equal(acts(n1, "thaw " ID ".a"), 4);
+}
+
+/* What Slurm said of a run comes to be heeded when that run is over, and the next one begins, or has begun. */
+static void suspended_in_a_run_that_is_over(void **state)
+{
+	struct smg_job old;
+
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	smg_slurm_fake_change(&w->slurm, JOB, mark_suspended_);
+	old = look_job(w, JOB);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_resumed);
+	take_away(n1);
+	job_suspended(n1->daemon->engine, &old, smg_now_us());
+	start_again(n1);
+	run(n1, "a b>a");
+	SOON(all_run(n1, "a b") && state_is(n1, "running"));
+	job_suspended(n1->daemon->engine, &old, smg_now_us());
+	real_sleep_ms(100);
+	assert_true(all_run(n1, "a b") && state_is(n1, "running"));
+	suspend(n1);
+	SOON(state_is(n1, "suspended") && is_frozen(n1, "a"));
+}
+
+/* Its next run is suspended before its `smigrate run` has come: it stands still as soon as it can. */
+static void suspended_before_it_lands(void **state)
+{
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	take_away(n1);
+	start_again(n1);
+	suspend(n1);
+	real_sleep_ms(50);
+	run(n1, "a b>a");
+	SOON(state_is(n1, "suspended") && is_frozen(n1, "a") && is_frozen(n1, "b"));
+	resume(n1);
+	SOON(state_is(n1, "running") && all_run(n1, "a b"));
 }
 
 static void cancelled_while_it_stands_still(void **state)
@@ -463,6 +505,8 @@ int main(void)
 		T(resumed_at_once),
 		T(what_cannot_be_frozen_is_told),
 		T(what_cannot_be_thawed_is_tried_again),
+		T(suspended_in_a_run_that_is_over),
+		T(suspended_before_it_lands),
 		T(cancelled_while_it_stands_still),
 		T(a_daemon_that_comes_back_leaves_it_so),
 		T(resumed_while_no_daemon_was_there),
