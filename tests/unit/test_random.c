@@ -222,15 +222,18 @@ static void *walker(void *arg)
 	}
 }
 
-/* SMG_TEST_WALK=N takes the N-th alone. */
+/* SMG_TEST_WALK=N takes the N-th alone, SMG_TEST_WALKS=N the first N: where these have found nothing, thousands may. */
 static void random_walks(void **state)
 {
-	const char *only = getenv("SMG_TEST_WALK");
+	const char *only = getenv("SMG_TEST_WALK"), *many = getenv("SMG_TEST_WALKS");
 	pthread_t t[WALKERS];
 
 	(void)state;
 	next_walk = only ? (unsigned)atoi(only) - 1 : 0;
-	last_walk = only ? next_walk + 1 : getenv("VALGRIND") ? WALKS / 10 : WALKS; /* there each takes a hundred times as long */
+	last_walk = only		 ? next_walk + 1
+		    : many		 ? (unsigned)atoi(many)
+		    : getenv("VALGRIND") ? WALKS / 10
+					 : WALKS; /* a hundred times as long each */
 	for (int i = 0; i < WALKERS; i++)
 		pthread_create(&t[i], NULL, walker, NULL);
 	for (int i = 0; i < WALKERS; i++)
