@@ -75,6 +75,7 @@ class Job:
         self.kind = rng.choice(["plain", "plain", "fat", "network", "volume", "script"])
         self.expected = {}  # file -> lines but for the last
         self.left_at = None  # when the last thing was done to it
+        self.held_since = None
         self.told = []
 
     def service(self, name, *args, extra=""):
@@ -353,7 +354,8 @@ class Soak:
                 self.box.run("ctl", "scontrol", "release", str(job.id))
                 job.left_at = time.time()
                 return False
-            if held and time.time() - (job.left_at or 0) > 90:
+            job.held_since = (job.held_since or time.time()) if held else None
+            if held and time.time() - job.held_since > 90:
                 wrong = ["it is held"]
             elif state and time.time() - (job.left_at or 0) > job.ticks * 0.2 + PATIENCE_S:
                 wrong = ["it does not come to its end: " + state]
