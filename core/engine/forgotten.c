@@ -136,8 +136,7 @@ bool run_requeue_again(struct wf *wf, const struct smg_job *job)
 	if (err.code == SMG_OK) {
 		wf_say(wf, NULL, SMG_WARN,
 			"Slurm has forgotten that this job was to be requeued, and let it end: slurmctld ended before it had "
-			"written "
-			"that down. It is requeued again");
+			"written that down. It is requeued again");
 	} else {
 		wf->keep = true;
 		wf_say(wf, NULL, SMG_ERROR,

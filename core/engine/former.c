@@ -354,7 +354,9 @@ static void drop_for(struct wf *wf, const char *node)
 	pthread_mutex_unlock(&wf->lock);
 	drop_copy(wf);
 	smg_info("%s: is on %s now, the copy here is dropped", wf->id, node);
+	pthread_mutex_lock(&wf->lock);
 	wf_retire(wf);
+	pthread_mutex_unlock(&wf->lock);
 }
 
 /* True: some of what is saved here still is the only copy. */

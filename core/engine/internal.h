@@ -234,7 +234,7 @@ void wf_drop(struct wf *wf);
 void wf_close_output(struct wf *wf);
 bool wf_enlist(struct wf *wf); /* into the engine's list, which holds a reference; false: one of this id is there already */
 void wf_delist(struct wf *wf);
-/* Saved here, and what another node knows of it counts: out of the list. Without the lock; the caller has a reference. */
+/* Saved here, and what another node knows of it counts: out of the list. Under wf->lock; the caller has a reference. */
 void wf_retire(struct wf *wf);
 struct wf *wf_find(struct smg_engine *e, const char *id); /* a new reference or NULL */
 /*

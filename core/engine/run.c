@@ -348,8 +348,8 @@ static void clear_place(struct wf *stale)
 	pthread_mutex_lock(&stale->lock);
 	while (stale->dropping)
 		wf_wait(stale, 0);
+	wf_retire(stale); /* at once: from here on nobody begins to drop it */
 	pthread_mutex_unlock(&stale->lock);
-	wf_retire(stale);
 }
 
 /* Found elsewhere, it is this node's from here on. steals the reference to wf. */

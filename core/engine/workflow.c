@@ -144,11 +144,9 @@ void wf_delist(struct wf *wf)
 
 void wf_retire(struct wf *wf)
 {
-	pthread_mutex_lock(&wf->lock);
 	wf->ended = true;
 	wf_wake(wf);
 	wf_delist(wf);
-	pthread_mutex_unlock(&wf->lock);
 }
 
 struct wf *wf_find(struct smg_engine *e, const char *id)
