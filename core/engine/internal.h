@@ -687,13 +687,13 @@ void land_outdated(struct smg_engine *e, const char *from, const json_t *req);
  * KeepFailed, SpoolMax, KeepDone: drops what is kept for longer or is too much, folders of nobody, and rows of long ago. by_hand: a
  * person asks, who may drop images of nobody, too. dry: only says what it would. {"data": {"node", "kept": [{"workflow", "job",
  * "user", "state", "bytes", "ended_us", "until_us", "drop": why}], "strays": [{"path", "bytes", "since_us", "images", "drop"}],
- * "freed", "dry_run"}}
+ * "freed", "dry_run"}}. 1: something was passed over, since somebody asks for it just now.
  */
 int keep_gc(struct smg_engine *e, bool by_hand, bool dry, json_t **reply, struct smg_err *err);
 /* Whether the workflow is known here and not over. */
 bool keep_is_alive(struct smg_engine *e, const char *id);
-void keep_sweep(struct smg_engine *e); /* keep_gc, whenever a workflow ends */
-void keep_start(struct smg_engine *e); /* ... at once, and every hour */
+bool keep_sweep(struct smg_engine *e); /* keep_gc, whenever a workflow ends; false: something was passed over */
+void keep_start(struct smg_engine *e); /* ... at once, every hour, and soon again after one that passed something over */
 
 /* ---- watch.c ---- */
 /* On the state host: the thread that asks slurmctld about protected jobs every PollInterval. */

@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 
 #define STRAY_S 3600	 /* what belongs to nobody may be in the making */
-#define SWEEP_MS 3600000 /* between two sweeps of a node on which nothing ends */
+#define SWEEP_MS 3600000 /* between two sweeps of a node on which nothing ends, */
+#define AGAIN_MS 5000	 /* ... and after one that passed something over */
 #define FORGET_AT_ONE_TIME "500"
 
 /* ---- what there is ---- */
@@ -119,7 +120,8 @@ static void mark_too_many(json_t *kept, int64_t max)
 	}
 }
 
-static void drop_kept(struct smg_engine *e, const json_t *item)
+/* False: not now. */
+static bool drop_kept(struct smg_engine *e, const json_t *item)
 {
 	const char *id = json_str(item, "workflow");
 	SMG_AUTOFREE char *dir = folder_of(e, id), *spare = spare_of(e, id), *text = NULL;
@@ -127,13 +129,14 @@ static void drop_kept(struct smg_engine *e, const json_t *item)
 
 	/* What came before it on the list may have taken long, and its job have started again meanwhile. */
 	if (land_is_asking(e, id) || keep_is_alive(e, id))
-		return;
+		return false;
 	if (smg_rmtree(dir, &err) < 0 || (spare[0] && smg_rmtree(spare, &err) < 0)) {
 		smg_warn("%s: %s", id, err.msg);
-		return;
+		return true;
 	}
 	text = smg_xasprintf("%s: what was kept of it here is dropped", json_str(item, "drop"));
 	engine_event(e, (uint32_t)json_int(item, "job"), id, NULL, SMG_INFO, text);
+	return true;
 }
 
 /* Whether services' images are in it: where a journal was lost, these may be all that there is of a workflow. */
@@ -182,7 +185,7 @@ static json_t *list_strays(struct smg_engine *e, int64_t now, bool by_hand)
 	return list;
 }
 
-static int64_t drop_marked(struct smg_engine *e, const json_t *kept, const json_t *strays)
+static int64_t drop_marked(struct smg_engine *e, const json_t *kept, const json_t *strays, bool *passed_over)
 {
 	int64_t freed = 0;
 	json_t *item;
@@ -192,8 +195,10 @@ static int64_t drop_marked(struct smg_engine *e, const json_t *kept, const json_
 	{
 		if (!json_str(item, "drop")[0])
 			continue;
-		drop_kept(e, item);
-		freed += json_int(item, "bytes");
+		if (drop_kept(e, item))
+			freed += json_int(item, "bytes");
+		else
+			*passed_over = true;
 	}
 	json_array_foreach(strays, i, item)
 	{
@@ -259,6 +264,7 @@ int keep_gc(struct smg_engine *e, bool by_hand, bool dry, json_t **reply, struct
 {
 	int64_t now = smg_now_us(), freed = 0;
 	SMG_AUTOJSON json_t *kept = NULL, *strays = NULL;
+	bool passed_over = false;
 
 	pthread_mutex_lock(&e->keep_lock);
 	kept = list_kept(e, err);
@@ -270,31 +276,32 @@ int keep_gc(struct smg_engine *e, bool by_hand, bool dry, json_t **reply, struct
 	mark_old(kept, now);
 	mark_too_many(kept, e->env.config.spool_max);
 	if (!dry) {
-		freed = drop_marked(e, kept, strays);
+		freed = drop_marked(e, kept, strays, &passed_over);
 		forget_done(e);
 	}
 	pthread_mutex_unlock(&e->keep_lock);
 	*reply = json_pack("{s:b,s:{s:s,s:O,s:O,s:I,s:b}}", "ok", 1, "data", "node", e->env.config.node, "kept", kept, "strays",
 		strays, "freed", (json_int_t)freed, "dry_run", dry);
-	return 0;
+	return passed_over;
 }
 
-void keep_sweep(struct smg_engine *e)
+bool keep_sweep(struct smg_engine *e)
 {
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct smg_err err = {0};
+	int rc = keep_gc(e, false, false, &reply, &err);
 
-	if (keep_gc(e, false, false, &reply, &err) < 0)
+	if (rc < 0)
 		smg_warn("%s", err.msg);
+	return rc <= 0;
 }
 
 static void *sweeper(void *arg)
 {
 	struct smg_engine *e = arg;
 
-	do
-		keep_sweep(e);
-	while (engine_pause(e, SWEEP_MS));
+	while (engine_pause(e, keep_sweep(e) ? SWEEP_MS : AGAIN_MS))
+		;
 	return NULL;
 }
 
@@ -307,5 +314,5 @@ int smg_engine_gc(struct smg_engine *e, const struct smg_caller *caller, const j
 {
 	if (ask_as(e, caller) >= 0)
 		return smg_fail(err, SMG_EPERM, "what is kept is dropped by root and SlurmUser alone");
-	return keep_gc(e, true, json_is_true(json_object_get(req, "dry_run")), reply, err);
+	return keep_gc(e, true, json_is_true(json_object_get(req, "dry_run")), reply, err) < 0 ? -1 : 0;
 }
