@@ -828,6 +828,18 @@ static bool no_act_is_under_way(struct daemon *d)
 	return true;
 }
 
+/* What it tells its clients from now on, they do not hear; what they have been told they may still read. */
+static void fall_silent(struct daemon *d)
+{
+	struct world *w = d->node->w;
+
+	pthread_mutex_lock(&w->clients_lock);
+	for (struct client *c = w->clients; c; c = c->next)
+		if (c->d == d && !c->joined)
+			shutdown(c->fd, SHUT_RD);
+	pthread_mutex_unlock(&w->clients_lock);
+}
+
 static void kill_daemon(struct node *n)
 {
 	SMG_AUTOFREE char *old_dir = state_dir(n), *old_journal = journal_path(n), *dir = NULL, *journal = NULL;
@@ -838,6 +850,7 @@ static void kill_daemon(struct node *n)
 	dir = state_dir(n);
 	journal = journal_path(n);
 	idle = no_act_is_under_way(d);
+	fall_silent(d); /* before its journal is copied: it must not say what that does not have */
 	/* Nobody writes the journal from before the files go until it is copied: a thread that misses them must not get to say so.
 	 */
 	smg_store_begin(d->journal, NULL);
