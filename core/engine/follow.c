@@ -470,6 +470,7 @@ void job_leaves(struct smg_engine *e, const struct smg_job *info, const struct v
 		.info = info,
 		.cause = v->cause,
 		.requeue = v->kind == VERDICT_GRACE,
+		.forgotten = v->forgotten,
 		.many = has_many(e, info->id),
 		.heard_us = heard_us};
 

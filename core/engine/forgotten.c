@@ -5,6 +5,7 @@
  */
 #include "engine/internal.h"
 
+#include <signal.h>
 #include <string.h>
 
 #define PUT_OFF_S 60 /* longer than an epilog of ours holds the node */
@@ -98,6 +99,11 @@ void run_check_forgotten(struct wf *wf)
 		put_off(wf);
 }
 
+static bool is_only_saved(const struct wf *wf)
+{
+	return wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && !wf->stopping && !wf->hand && !wf_is_claimed(wf);
+}
+
 /* It was saved in the very run that has ended, and not since somebody had cancelled it. */
 static bool requeue_is_forgotten(const struct wf *wf, const struct smg_job *job)
 {
@@ -105,8 +111,37 @@ static bool requeue_is_forgotten(const struct wf *wf, const struct smg_job *job)
 		return false;
 	if (job->state != SMG_JOB_COMPLETE && job->state != SMG_JOB_FAILED && job->state != SMG_JOB_NODE_FAIL)
 		return false;
-	return wf->state == SMG_WF_SAVED && !wf->saving && !wf->ended && !wf->stopping && !wf->hand &&
-	       wf->restarts == job->restarts && !wf_is_claimed(wf);
+	return is_only_saved(wf) && wf->restarts == job->restarts;
+}
+
+/* Slurm says that the job is in a run of which we know that it is over: its epilog here has been answered, or one that Slurm has
+ * forgotten came after it. */
+static bool runs_in_a_past_run(const struct wf *wf, const struct smg_job *job)
+{
+	if (job->state != SMG_JOB_RUNNING || job->completing || job->requeuing || !wf_is_of(wf, job) || !is_only_saved(wf))
+		return false;
+	return wf->forgotten ? job->start < wf->began : wf->left && job->start == wf->left;
+}
+
+/* slurmctld would find out by itself that the node has nothing of the job, minutes later, and requeue it. */
+static void requeue_past_run(struct wf *wf, const struct smg_job *job)
+{
+	struct smg_slurm *sl = &wf->e->env.slurm;
+	struct smg_err err = {0};
+	struct smg_job now;
+
+	if (sl->ops->requeue(sl->ctx, wf->job, &err) < 0) {
+		smg_warn("job %u: Slurm takes it to run on %s, where it has ended: %s", wf->job, job->batch_host, err.msg);
+		return;
+	}
+	pthread_mutex_lock(&wf->lock);
+	wf_say(wf, NULL, SMG_WARN,
+		"Slurm has forgotten that this job was to be requeued, and takes it to run on %s, which it has left: slurmctld "
+		"ended before it had written that down. It is requeued again",
+		job->batch_host);
+	pthread_mutex_unlock(&wf->lock);
+	if (sl->ops->job(sl->ctx, wf->job, &now, &err) == 0)
+		job_follow(wf->e, &now);
 }
 
 /* Where the last seconds were those in which the job was preempted, or requeued, the end of its script is the job's own for Slurm.
@@ -118,6 +153,13 @@ bool run_requeue_again(struct wf *wf, const struct smg_job *job)
 	struct smg_job now;
 	bool yes;
 
+	pthread_mutex_lock(&wf->lock);
+	yes = runs_in_a_past_run(wf, job);
+	pthread_mutex_unlock(&wf->lock);
+	if (yes) {
+		requeue_past_run(wf, job);
+		return true;
+	}
 	pthread_mutex_lock(&wf->lock);
 	yes = requeue_is_forgotten(wf, job);
 	if (yes && job->completing) { /* until it has ended; whoever has saved it looks again */
@@ -149,4 +191,55 @@ bool run_requeue_again(struct wf *wf, const struct smg_job *job)
 	if (sl->ops->job(sl->ctx, wf->job, &now, &err) == 0)
 		job_follow(wf->e, &now);
 	return true;
+}
+
+/* slurmctld was started after the job was told to end. A clock that is a second off on its host is allowed for. */
+static bool is_younger(struct smg_engine *e, int64_t term_us)
+{
+	struct smg_slurm *sl = &e->env.slurm;
+	struct smg_err err = {0};
+	time_t since;
+
+	return sl->ops->up_since(sl->ctx, &since, &err) < 0 || since >= (time_t)(term_us / 1000000) - 1;
+}
+
+bool leaves_forgotten(struct smg_engine *e, const struct smg_job *job)
+{
+	int64_t term_us = mark_term_us(e, job->id);
+	bool runs = job->state == SMG_JOB_RUNNING && !job->completing && !job->requeuing;
+
+	return term_us && (runs || (job->state == SMG_JOB_FAILED && job->exit_status == 128 + SIGTERM)) && is_younger(e, term_us);
+}
+
+void job_leaves_forgotten(struct smg_engine *e, const struct smg_job *job, int64_t heard_us)
+{
+	if (!mark_term_told(e, job->id))
+		engine_event(e, job->id, NULL, NULL, SMG_WARN,
+			"Slurm does not know why it told this job's script to end: slurmctld was started after that, and may have "
+			"forgotten it. "
+			"The services are saved");
+	job_leaves(e, job, &(struct verdict){.kind = VERDICT_LEAVES, .cause = "requeue", .forgotten = true}, heard_us);
+}
+
+struct going {
+	struct smg_engine *e;
+	struct smg_job job;
+	int64_t at_us;
+};
+
+static void *going_main(void *arg)
+{
+	struct going *g = arg;
+
+	job_leaves_forgotten(g->e, &g->job, g->at_us);
+	free(g);
+	return NULL;
+}
+
+void engine_leave(struct smg_engine *e, const struct smg_job *job)
+{
+	struct going *g = smg_xcalloc(1, sizeof(*g));
+
+	*g = (struct going){e, *job, smg_now_us()};
+	engine_thread(e, going_main, g);
 }

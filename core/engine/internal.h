@@ -145,6 +145,7 @@ struct wf {
 	bool keep;		      /* what is saved is kept though the job has ended: it was not allowed to go on */
 	struct hand *hand;	      /* it is being saved, and moves by hand */
 	time_t began;		      /* the run of the job in which it was last here, Slurm's word; 0: not known (any more) */
+	time_t left;		      /* that run, once its epilog here has been answered; 0: that is not known */
 	time_t submitted;	      /* as Slurm has it of a first run that began here; 0: not known (any more) */
 	int64_t stop_by;	      /* steady clock, where stopping: no service is given longer */
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */
@@ -180,6 +181,8 @@ struct job_mark {
 	int64_t suspended_in;	/* in this run of it */
 	bool waits_away;	/* suspended: a thread looks for a node where it could go on */
 	bool given;		/* its requeue has been asked for, in this run */
+	int64_t term_us;	/* it was told to end, wall clock; 0: it was not, */
+	bool term_told;		/* ... and that slurmctld may have forgotten why has been told */
 	bool epilog;		/* the epilog of this run has been answered */
 	time_t ended;		/* the second in which slurmd began the epilog, or earlier */
 	bool seen;		/* priority is known: */
@@ -319,6 +322,7 @@ struct leaving {
 	bool many;		    /* workflows */
 	const char *cause;	    /* of the migration */
 	bool requeue;		    /* it is in its grace or suspended, and we hand it back to Slurm */
+	bool forgotten;		    /* by Slurm, as leaves_forgotten says: its record is that of this run */
 	bool given;		    /* that has been done */
 	bool asked;		    /* where it could start */
 	char node[64];		    /* the answer; "": nowhere, or not to be known */
@@ -580,6 +584,11 @@ bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority);
 void mark_keep_record(struct smg_engine *e, const struct smg_job *job);
 bool mark_take_record(struct smg_engine *e, uint32_t job, struct smg_job *out);
 void mark_forget_record(struct smg_engine *e, uint32_t job);
+/* The job was told to end: the first time in two minutes counts, for grace and KillWait begin with one each. */
+void mark_term(struct smg_engine *e, uint32_t job);
+void mark_no_term(struct smg_engine *e, uint32_t job);		   /* in this run */
+int64_t mark_term_us(struct smg_engine *e, uint32_t job);	   /* 0: it was not */
+bool mark_term_told(struct smg_engine *e, uint32_t job);	   /* it is, now; true: it was before */
 void mark_epilog(struct smg_engine *e, uint32_t job, bool over);   /* of this run: it has been answered */
 void mark_wait_epilog(struct smg_engine *e, uint32_t job, int ms); /* ... is waited for; at most ms */
 void mark_ended(struct smg_engine *e, uint32_t job);		   /* its end here has begun */
@@ -621,12 +630,19 @@ int resume_take(
 void run_check_forgotten(struct wf *wf);
 /* The job is here again: under the number of the run in which the workflow was saved, if that is forgotten. Under wf->lock. */
 void run_begins(struct wf *wf, const struct smg_job *job);
-/* The record says that the workflow's job has ended. True: by mistake, for it is saved, and something is done about it. Blocks;
- * without the lock. */
+/* The record says that the workflow's job has ended, or that it still runs where it has left. True: by mistake, for it is saved,
+ * and something is done about it. Blocks; without the lock. */
 bool run_requeue_again(struct wf *wf, const struct smg_job *job);
 /* False: the record is that of another job, which was submitted later. Under wf->lock. */
 bool wf_is_of(const struct wf *wf, const struct smg_job *job);
 void wf_stop_forgotten(struct wf *wf); /* under wf->lock */
+
+/* The job was told to end, and Slurm says that it runs, or that its script has died of that alone. True: slurmctld was started
+ * since, and may have forgotten why. Asks slurmctld. */
+bool leaves_forgotten(struct smg_engine *e, const struct smg_job *job);
+/* job_leaves, in such a case; engine_leave: in a thread of its own. */
+void job_leaves_forgotten(struct smg_engine *e, const struct smg_job *job, int64_t heard_us);
+void engine_leave(struct smg_engine *e, const struct smg_job *job);
 
 /* ---- land.c ---- */
 /* From the first question for a workflow until it is here, or is not to be had: meanwhile this node does not say that it has

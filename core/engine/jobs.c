@@ -50,6 +50,7 @@ int smg_engine_job_prolog(struct smg_engine *e, const json_t *req, json_t **repl
 		return -1;
 	mark_epilog(e, job, false);
 	mark_resumed(e, job);
+	mark_no_term(e, job);
 	mark_given(e, job, false);
 	mark_forget_record(e, job);
 	smg_info("job %u: protected, file %s", job, json_str(req, "file"));
@@ -115,7 +116,10 @@ static bool act_on(struct smg_engine *e, const struct smg_job *job, int64_t hear
 		job_suspended(e, job, heard_us);
 		return true;
 	case VERDICT_ENDED:
-		stop_job(e, job->id, job, v.why);
+		if (leaves_forgotten(e, job))
+			job_leaves_forgotten(e, job, heard_us);
+		else
+			stop_job(e, job->id, job, v.why);
 		return true;
 	default:
 		job_leaves(e, job, &v, heard_us);
@@ -183,6 +187,8 @@ int smg_engine_job_signal(struct smg_engine *e, const json_t *req, json_t **repl
 
 	(void)err;
 	smg_info("job %u: step %s heard signal %d", job, json_str(req, "step"), signo);
+	if (signo == SIGTERM)
+		mark_term(e, job);
 	*reply = json_pack("{s:b}", "ok", 1);
 	if (!wf)
 		return 0;
@@ -229,17 +235,19 @@ static bool has_open(struct smg_engine *e, uint32_t job)
  * running by its record, which is another run then: so much is certain, that it leaves. */
 static void leave_now(struct smg_engine *e, const struct smg_job *job, bool known)
 {
-	struct verdict v = {VERDICT_LEAVES, "requeue", NULL};
+	struct verdict v = {.kind = VERDICT_LEAVES, .cause = "requeue"};
 
 	if (known)
 		verdict_of(job, &v);
 	if (v.kind == VERDICT_RUNS || v.kind == VERDICT_SUSPENDED)
-		v = (struct verdict){VERDICT_LEAVES, "requeue", NULL};
+		v = (struct verdict){.kind = VERDICT_LEAVES, .cause = "requeue"};
 	if (v.kind == VERDICT_TAKEN && has_open(e, job->id))
 		job_reclaim(e, job);
 	if (!any_runs(e, job->id))
 		return;
-	if (v.kind == VERDICT_ENDED)
+	if (known && leaves_forgotten(e, job))
+		job_leaves_forgotten(e, job, smg_now_us());
+	else if (v.kind == VERDICT_ENDED)
 		stop_job(e, job->id, job, v.why);
 	else
 		job_leaves(e, job, &v, smg_now_us());
@@ -255,11 +263,12 @@ static bool is_followed(struct smg_engine *e, uint32_t job)
 	return mark_is_followed(e, job);
 }
 
-static void forget_ended(struct wf *wf)
+static void has_left(struct wf *wf)
 {
 	bool over;
 
 	pthread_mutex_lock(&wf->lock);
+	wf->left = wf->began;
 	over = wf->ended;
 	pthread_mutex_unlock(&wf->lock);
 	if (over)
@@ -275,7 +284,7 @@ static void epilog_workflows(struct smg_engine *e, uint32_t job, int64_t until)
 				"HoldMax is over and the services are not safe yet: the node is given free, the save goes on "
 				"beside the next job");
 		wf_settle_unsavable(wf);
-		forget_ended(wf);
+		has_left(wf);
 	}
 }
 
@@ -343,7 +352,7 @@ int smg_engine_job_epilog(struct smg_engine *e, const json_t *req, json_t **repl
 {
 	int64_t until = hold_until(e, req);
 	uint32_t id = (uint32_t)json_int(req, "job");
-	struct ending end = {.job = {.id = id}, .v = {VERDICT_ENDED, NULL, NULL}};
+	struct ending end = {.job = {.id = id}, .v = {.kind = VERDICT_ENDED}};
 	bool quiet, ran;
 
 	(void)err;

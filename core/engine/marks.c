@@ -9,6 +9,7 @@
 
 #define RECORD_US (10 * 1000000LL)
 #define SWEEP_MS 60000
+#define TERM_US (120 * 1000000LL)
 
 struct job_mark *mark_of(struct smg_engine *e, uint32_t job)
 {
@@ -103,6 +104,44 @@ bool mark_follow(struct smg_engine *e, uint32_t job, bool on)
 bool mark_waits_away(struct smg_engine *e, uint32_t job, bool on)
 {
 	return set_flag(e, &mark_of(e, job)->waits_away, on);
+}
+
+void mark_term(struct smg_engine *e, uint32_t job)
+{
+	struct job_mark *m = mark_of(e, job);
+
+	int64_t now = smg_now_us();
+
+	pthread_mutex_lock(&e->lock);
+	if (!m->term_us || now > m->term_us + TERM_US)
+		m->term_us = now;
+	pthread_mutex_unlock(&e->lock);
+}
+
+bool mark_term_told(struct smg_engine *e, uint32_t job)
+{
+	return !set_flag(e, &mark_of(e, job)->term_told, true);
+}
+
+void mark_no_term(struct smg_engine *e, uint32_t job)
+{
+	struct job_mark *m = mark_of(e, job);
+
+	pthread_mutex_lock(&e->lock);
+	m->term_us = 0;
+	m->term_told = false;
+	pthread_mutex_unlock(&e->lock);
+}
+
+int64_t mark_term_us(struct smg_engine *e, uint32_t job)
+{
+	struct job_mark *m = mark_of(e, job);
+	int64_t t;
+
+	pthread_mutex_lock(&e->lock);
+	t = m->term_us;
+	pthread_mutex_unlock(&e->lock);
+	return t;
 }
 
 void mark_epilog(struct smg_engine *e, uint32_t job, bool over)

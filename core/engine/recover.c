@@ -212,7 +212,7 @@ static void *catch_up(void *arg)
 	}
 	verdict_of(&job, &v);
 	if (v.kind != VERDICT_LEAVES && job.restarts != l.restarts) /* it has been on another node since */
-		v = (struct verdict){VERDICT_LEAVES, "requeue", NULL};
+		v = (struct verdict){.kind = VERDICT_LEAVES, .cause = "requeue"};
 	if (!job.completing && strcmp(job.batch_host, l.e->env.config.node))
 		mark_drop(l.e, l.job);
 	switch (v.kind) {

@@ -110,6 +110,7 @@ static void adopt_caller(struct visit *v, struct wf *wf)
 
 	wf->forgotten = false;
 	wf->began = v->job.start;
+	wf->left = 0;
 	o->uid = v->job.uid;
 	o->gid = v->caller->gid;
 	o->n_groups = v->caller->n_groups;
@@ -546,6 +547,7 @@ static void asked_to_stop(struct visit *v, struct wf *wf, int signo)
 	struct smg_job job;
 	bool leaves;
 
+	mark_term(v->e, v->job.id);
 	pthread_mutex_lock(&wf->lock);
 	leaves = wf->saving || wf->state == SMG_WF_SAVED;
 	pthread_mutex_unlock(&wf->lock);
@@ -554,6 +556,10 @@ static void asked_to_stop(struct visit *v, struct wf *wf, int signo)
 	if (sl->ops->job(sl->ctx, v->job.id, &job, &err) < 0 || job.state != SMG_JOB_RUNNING || job.preempted || job.requeuing ||
 		job.completing || job.restarts != v->job.restarts) {
 		engine_judge(v->e, v->job.id);
+		return;
+	}
+	if (leaves_forgotten(v->e, &job)) {
+		engine_leave(v->e, &job);
 		return;
 	}
 	if (script_is(wf)) { /* `--signal=B:TERM@60`, `scancel --batch`: what it means is the script's business */

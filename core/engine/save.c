@@ -406,7 +406,7 @@ static bool is_old_news(const struct wf *wf, const struct leaving *l)
 
 	if (!job || job->completing || job->requeuing)
 		return false;
-	return wf->restarts >= job->restarts + (l->requeue ? 1 : 0);
+	return wf->restarts >= job->restarts + (l->requeue || l->forgotten ? 1 : 0);
 }
 
 static int may_save(struct wf *wf, const struct leaving *l, struct smg_err *err)

@@ -23,15 +23,15 @@ void verdict_of(const struct smg_job *job, struct verdict *out)
 
 	*out = (struct verdict){.kind = VERDICT_ENDED};
 	if (there && job->preempted && (job->state == SMG_JOB_RUNNING || job->state == SMG_JOB_SUSPENDED))
-		*out = (struct verdict){VERDICT_GRACE, "preempt", NULL};
+		*out = (struct verdict){.kind = VERDICT_GRACE, .cause = "preempt"};
 	else if (there && job->state == SMG_JOB_RUNNING)
 		out->kind = VERDICT_RUNS;
 	else if (there && job->state == SMG_JOB_SUSPENDED)
 		out->kind = VERDICT_SUSPENDED;
 	else if (job->state == SMG_JOB_PENDING || job->requeuing)
-		*out = (struct verdict){VERDICT_LEAVES, job->preempted ? "preempt" : "requeue", NULL};
+		*out = (struct verdict){.kind = VERDICT_LEAVES, .cause = job->preempted ? "preempt" : "requeue"};
 	else if (job->state == SMG_JOB_PREEMPTED && job->completing && job->preempted && job->requeue_ok)
-		*out = (struct verdict){VERDICT_TAKEN, "preempt", NULL};
+		*out = (struct verdict){.kind = VERDICT_TAKEN, .cause = "preempt"};
 	else
 		out->why = end_reason(job);
 }

@@ -20,6 +20,7 @@ struct verdict {
 	enum verdict_kind kind;
 	const char *cause; /* of the move, as migrations.cause has it; NULL where nothing moves */
 	const char *why;   /* ENDED: in words */
+	bool forgotten;	   /* LEAVES, though no record says so: see leaves_forgotten */
 };
 
 void verdict_of(const struct smg_job *job, struct verdict *out);

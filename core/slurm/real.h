@@ -41,6 +41,7 @@ int smg_slurm_preempt_mode(void *ctx, const struct smg_job *job, enum smg_preemp
 int smg_slurm_epilog_timeout(void *ctx, int *seconds, struct smg_err *err);
 int smg_slurm_time_slice(void *ctx, int *seconds, struct smg_err *err);
 int smg_slurm_kill_wait(void *ctx, int *seconds, struct smg_err *err);
+int smg_slurm_up_since(void *ctx, time_t *since, struct smg_err *err);
 int smg_slurm_user(void *ctx, uid_t *uid, struct smg_err *err);
 /* dependants.c; see smg_slurm_ops. */
 int smg_slurm_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err);

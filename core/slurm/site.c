@@ -34,6 +34,7 @@ static struct {
 	enum smg_preempt_by by;
 	uint16_t mode;
 	int epilog_timeout, time_slice, kill_wait;
+	time_t up_since;
 	uid_t slurm_user;
 	struct modes partitions, qos;
 } site = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -72,6 +73,7 @@ static int ask_conf(int64_t kept_us, struct smg_err *err)
 	site.slurm_user = conf->slurm_user_id;
 	site.time_slice = conf->preempt_mode & PREEMPT_MODE_GANG ? conf->sched_time_slice : 0;
 	site.kill_wait = conf->kill_wait;
+	site.up_since = conf->boot_time;
 	site.asked_us = smg_steady_us();
 	compat_free_conf(conf);
 	return 0;
@@ -185,6 +187,12 @@ int smg_slurm_kill_wait(void *ctx, int *seconds, struct smg_err *err)
 {
 	(void)ctx;
 	return copy_out(seconds, &site.kill_wait, sizeof(*seconds), KEPT_LONG_US, err);
+}
+
+int smg_slurm_up_since(void *ctx, time_t *since, struct smg_err *err)
+{
+	(void)ctx;
+	return copy_out(since, &site.up_since, sizeof(*since), 0, err);
 }
 
 int smg_slurm_user(void *ctx, uid_t *uid, struct smg_err *err)

@@ -433,6 +433,7 @@ static const struct smg_slurm_ops real_ops = {
 	.node_down = real_node_down,
 	.epilog_timeout = smg_slurm_epilog_timeout,
 	.kill_wait = smg_slurm_kill_wait,
+	.up_since = smg_slurm_up_since,
 	.site = smg_slurm_survey,
 	.slurm_user = smg_slurm_user,
 	.node = smg_slurm_node,

@@ -40,6 +40,7 @@ struct fake {
 	enum smg_preempt_mode preempt_mode;
 	char could_start[64];
 	int idle_cpus, time_slice, kill_wait;
+	time_t up_since;
 	int64_t unallocated;
 	struct smg_fake_asked asked;
 	struct smg_site site;
@@ -302,6 +303,16 @@ static int fake_kill_wait(void *ctx, int *seconds, struct smg_err *err)
 	return leave(f, rc);
 }
 
+static int fake_up_since(void *ctx, time_t *since, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	int rc = enter(f, "up_since", 0, NULL, err);
+
+	if (!rc)
+		*since = f->up_since;
+	return leave(f, rc);
+}
+
 static int fake_free_dependants(void *ctx, uint32_t id, int *n, struct smg_err *err)
 {
 	struct fake *f = ctx;
@@ -481,6 +492,7 @@ static const struct smg_slurm_ops fake_ops = {
 	.idle_cpus = fake_idle_cpus,
 	.time_slice = fake_time_slice,
 	.kill_wait = fake_kill_wait,
+	.up_since = fake_up_since,
 	.free_dependants = fake_free_dependants,
 	.comment = fake_comment,
 	.node_down = fake_node_down,
@@ -537,6 +549,15 @@ void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus)
 	pthread_mutex_lock(&f->lock);
 	f->time_slice = time_slice_s;
 	f->idle_cpus = idle_cpus;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void smg_slurm_fake_restarted(struct smg_slurm *s)
+{
+	struct fake *f = s->ctx;
+
+	pthread_mutex_lock(&f->lock);
+	f->up_since = (time_t)(smg_now_us() / 1000000);
 	pthread_mutex_unlock(&f->lock);
 }
 

@@ -34,6 +34,7 @@ void smg_slurm_fake_could_start(struct smg_slurm *s, const char *node);
 /* Gang scheduling's turns in seconds (0: none, as at first), and the CPUs that are idle on each node (64 at first). */
 void smg_slurm_fake_gang(struct smg_slurm *s, int time_slice_s, int idle_cpus);
 void smg_slurm_fake_kill_wait(struct smg_slurm *s, int seconds); /* 30 at first */
+void smg_slurm_fake_restarted(struct smg_slurm *s);		 /* just now; long ago at first */
 /* What is unallocated on every node; 1 TB at first. */
 void smg_slurm_fake_unallocated(struct smg_slurm *s, int64_t bytes);
 
@@ -47,8 +48,8 @@ void smg_slurm_fake_says(struct smg_slurm *s, const struct smg_site *site);
 
 /*
  * The next `times` calls of op ("job", "jobs_of", "site", "job_of_pid", "preempt_mode", "end_script", "unhold", "requeue",
- * "reclaim", "start_now", "could_start", "unallocated", "comment", "node_down", "epilog_timeout", "kill_wait", "slurm_user",
- * "node", "node_drain", "node_resume", "jobs_on") for the job (0: any) fail with the code and "fake failure".
+ * "reclaim", "start_now", "could_start", "unallocated", "comment", "node_down", "epilog_timeout", "kill_wait", "up_since",
+ * "slurm_user", "node", "node_drain", "node_resume", "jobs_on") for the job (0: any) fail with the code and "fake failure".
  */
 void smg_slurm_fake_fail(struct smg_slurm *s, const char *op, uint32_t job, int code, int times);
 /* "requeue 7", "start_now 7", ... one a line, in order, without the questions; the caller frees. */

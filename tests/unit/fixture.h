@@ -620,6 +620,11 @@ static int d_node_down(void *ctx, const char *node, bool *down, char *addr, size
 	return THROUGH(SLURM, node_down, node, down, addr, n, err);
 }
 
+static int d_up_since(void *ctx, time_t *since, struct smg_err *err)
+{
+	return THROUGH(SLURM, up_since, since, err);
+}
+
 static int d_epilog_timeout(void *ctx, int *seconds, struct smg_err *err)
 {
 	return THROUGH(SLURM, epilog_timeout, seconds, err);
@@ -678,6 +683,7 @@ static const struct smg_slurm_ops slurm_ops = {.job = d_job,
 	.free_dependants = d_free_dependants,
 	.comment = d_comment,
 	.node_down = d_node_down,
+	.up_since = d_up_since,
 	.epilog_timeout = d_epilog_timeout,
 	.slurm_user = d_slurm_user,
 	.node = d_node,

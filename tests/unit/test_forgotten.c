@@ -249,6 +249,70 @@ static void it_was_to_be_requeued(void **state)
 	assert_done(c, 0);
 }
 
+static void mark_running_at_n1(struct smg_job *j)
+{
+	mark_where_it_was(j);
+	j->state = SMG_JOB_RUNNING;
+	j->completing = j->requeuing = false;
+	j->preempted = 0;
+}
+
+static void mark_running_earlier_at_n1(struct smg_job *j)
+{
+	mark_running_at_n1(j);
+	j->start -= 60;
+}
+
+static void is_requeued_by(struct node *by, void (*change)(struct smg_job *j))
+{
+	int before = slurm_acts(w, "requeue 7");
+	struct client *c;
+
+	smg_slurm_fake_change(&w->slurm, JOB, change);
+	if (by == n2)
+		end_run(n2, JOB);
+	SOON(slurm_acts(w, "requeue 7") == before + 1);
+	SOON(completing(JOB));
+	SOON(count_rows(state_of(w), "events", "text LIKE ?1", "%which it has left%") == 1);
+	end_run(n1, JOB);
+	c = goes_on_at(n3);
+	assert_nothing_left(by);
+	end_service(n3, ID ".a", 0);
+	end_service(n3, ID ".b", 0);
+	assert_done(c, 0);
+}
+
+/* Likewise, but slurmctld had heard already that the script was over, and takes the job to run on n1 still. */
+static void it_was_to_be_requeued_and_is_believed_to_run(void **state)
+{
+	(void)state;
+	leaves_n1();
+	is_requeued_by(n1, mark_running_at_n1);
+}
+
+/* The same of its start on n2, which ended since Slurm knew nothing of it. */
+static void a_move_is_forgotten_and_believed_to_run(void **state)
+{
+	(void)state;
+	moves_to_n2();
+	is_requeued_by(n2, mark_running_earlier_at_n1);
+}
+
+/* A daemon that came after knows of no epilog: as far as it knows the job may run here. */
+static void it_is_believed_to_run_by_a_daemon_before(void **state)
+{
+	int before;
+
+	(void)state;
+	leaves_n1();
+	before = slurm_acts(w, "requeue 7");
+	SOON(wf_is(n1->daemon->journal, ID, "saved"));
+	reborn(n1);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_running_at_n1);
+	smg_sleep_ms(40000); /* it looks after 15 s, and once more */
+	assert_int_equal(slurm_acts(w, "requeue 7"), before);
+}
+
 /* Nor can it be any more: what is saved is kept. */
 static void it_was_to_be_requeued_and_cannot(void **state)
 {
@@ -304,6 +368,66 @@ static void a_move_is_forgotten(void **state)
 	assert_nothing_left(n2);
 }
 
+static void tell_to_end(struct client *c)
+{
+	SMG_AUTOJSON json_t *m = json_pack("{s:s}", "op", "stop");
+
+	assert_int_equal(smg_msg_send(c->fd, m, NULL, 0, NULL), 0);
+}
+
+/* slurmctld was killed before it was asked what its SIGTERM is for: it does not know that there was one. */
+static void a_requeue_is_forgotten_before_anybody_asked(void **state)
+{
+	struct client *c = begin("a b>a");
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	smg_slurm_fake_restarted(&w->slurm);
+	tell_to_end(c);
+	SOON(wf_is(n1->daemon->journal, ID, "saved"));
+	SOON(c->end);
+	end_run(n1, JOB);
+	SOON(slurm_acts(w, "requeue 7") == 1);
+	end_run(n1, JOB);
+	c = goes_on_at(n3);
+	assert_nothing_left(n1);
+}
+
+static void mark_died_of_term(struct smg_job *j)
+{
+	j->state = SMG_JOB_FAILED;
+	j->completing = true;
+	j->exit_status = 128 + SIGTERM;
+}
+
+/* The script itself has heard it, and was faster. */
+static void a_requeue_is_forgotten_and_the_script_dead(void **state)
+{
+	(void)state;
+	begin("a b>a");
+	SOON(all_run(n1, "a b"));
+	term(n1, JOB);
+	smg_slurm_fake_restarted(&w->slurm);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_died_of_term);
+	end_run(n1, JOB);
+	SOON(wf_is(n1->daemon->journal, ID, "saved"));
+	SOON(slurm_acts(w, "reclaim 7") == 1);
+	goes_on_at(n3);
+	assert_nothing_left(n1);
+}
+
+/* slurmctld has been there all the time: it is the user's own wish. */
+static void nothing_is_forgotten(void **state)
+{
+	struct client *c = begin("a b>a");
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	tell_to_end(c);
+	assert_done(c, 143);
+	SOON(wf_is(state_of(w), ID, "stopped"));
+}
+
 /* One word: only the tests that match it ("killed*"). SMG_TEST_LOG=1: what the daemons say, too. */
 int main(int argc, char **argv)
 {
@@ -319,8 +443,14 @@ int main(int argc, char **argv)
 		T(a_requeue_is_forgotten),
 		T(a_requeue_is_forgotten_and_it_comes_back),
 		T(a_move_is_forgotten),
+		T(a_requeue_is_forgotten_before_anybody_asked),
+		T(a_requeue_is_forgotten_and_the_script_dead),
+		T(nothing_is_forgotten),
 		T(it_was_to_be_requeued),
 		T(it_was_to_be_requeued_and_cannot),
+		T(it_was_to_be_requeued_and_is_believed_to_run),
+		T(it_is_believed_to_run_by_a_daemon_before),
+		T(a_move_is_forgotten_and_believed_to_run),
 		T(it_was_to_be_requeued_by_a_daemon_before),
 		T(another_has_its_number_and_fails),
 	};

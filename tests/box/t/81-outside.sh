@@ -111,14 +111,38 @@ test_slurmctld_has_forgotten_a_first_start() {
 	assert_nothing_left "$job"
 }
 
+# slurmctld tells the node a moment after it has answered scontrol; killed before that, it would have nothing to forget.
+heard_term() { box_exec n1 grep -q "job $job: step batch heard signal 15" /var/log/smigrated.log; }
+forget_requeue() {
+	box_exec ctl scontrol requeue "$job"
+	retry 20 heard_term || fail "n1 has not heard of the requeue: $(events "$job")"
+	box_exec ctl sh -c "box-stop slurmctld KILL; rm -rf $STATE_DIR && mv /root/before $STATE_DIR; sleep 3; box-start slurmctld"
+}
+slurmctld_out_of_reach() { box_exec n1 nft "add table ip away; add chain ip away out { type filter hook output priority 0; }; add rule ip away out tcp dport 6817 reject with tcp reset"; }
+slurmctld_in_reach() { box_exec n1 nft delete table ip away 2>/dev/null || true; }
+
 # Its services are saved, and its script is killed, as a requeue wants; but of that Slurm knows nothing any more: the job has failed.
 test_slurmctld_has_forgotten_a_requeue() {
+	local job
+	trap 'slurmctld_in_reach; put_back' EXIT
+	begin
+	remember
+	slurmctld_out_of_reach # that the script has ended, the next one is told
+	forget_requeue
+	slurmctld_in_reach
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and let it end' 60
+	ends_right
+	assert_nothing_left "$job"
+}
+
+# Likewise; but that its script has ended is forgotten, too.
+test_slurmctld_has_forgotten_a_requeue_and_takes_it_to_run() {
 	local job
 	trap put_back EXIT
 	begin
 	remember
-	box_exec ctl sh -c "scontrol requeue $job; box-stop slurmctld KILL; rm -rf $STATE_DIR && mv /root/before $STATE_DIR; sleep 3; box-start slurmctld"
-	wait_event "$job" 'Slurm has forgotten that this job was to be requeued' 60
+	forget_requeue
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and takes it to run on n1' 60
 	ends_right
 	assert_nothing_left "$job"
 }
