@@ -216,8 +216,7 @@ void job_leaves_forgotten(struct smg_engine *e, const struct smg_job *job, int64
 	if (!mark_term_told(e, job->id))
 		engine_event(e, job->id, NULL, NULL, SMG_WARN,
 			"Slurm does not know why it told this job's script to end: slurmctld was started after that, and may have "
-			"forgotten it. "
-			"The services are saved");
+			"forgotten it. The services are saved");
 	job_leaves(e, job, &(struct verdict){.kind = VERDICT_LEAVES, .cause = "requeue", .forgotten = true}, heard_us);
 }
 
