@@ -10,6 +10,11 @@
 
 #define PUT_OFF_S 60 /* longer than an epilog of ours holds the node */
 
+static bool is_running(const struct smg_job *job)
+{
+	return job->state == SMG_JOB_RUNNING && !job->completing && !job->requeuing;
+}
+
 static bool runs_here(const struct wf *wf, const struct smg_job *now)
 {
 	return (now->state == SMG_JOB_RUNNING || now->state == SMG_JOB_SUSPENDED) &&
@@ -118,7 +123,7 @@ static bool requeue_is_forgotten(const struct wf *wf, const struct smg_job *job)
  * forgotten came after it. */
 static bool runs_in_a_past_run(const struct wf *wf, const struct smg_job *job)
 {
-	if (job->state != SMG_JOB_RUNNING || job->completing || job->requeuing || !wf_is_of(wf, job) || !is_only_saved(wf))
+	if (!is_running(job) || !wf_is_of(wf, job) || !is_only_saved(wf))
 		return false;
 	return wf->forgotten ? job->start < wf->began : wf->left && job->start == wf->left;
 }
@@ -131,7 +136,10 @@ static void requeue_past_run(struct wf *wf, const struct smg_job *job)
 	struct smg_job now;
 
 	if (sl->ops->requeue(sl->ctx, wf->job, &err) < 0) {
-		smg_warn("job %u: Slurm takes it to run on %s, where it has ended: %s", wf->job, job->batch_host, err.msg);
+		smg_warn("job %u: Slurm takes it to run on %s, where it has ended, and it cannot be requeued (%s): will try again; "
+			 "if "
+			 "that does not help: scontrol requeue %u",
+			wf->job, job->batch_host, err.msg, wf->job);
 		return;
 	}
 	pthread_mutex_lock(&wf->lock);
@@ -206,9 +214,9 @@ static bool is_younger(struct smg_engine *e, int64_t term_us)
 bool leaves_forgotten(struct smg_engine *e, const struct smg_job *job)
 {
 	int64_t term_us = mark_term_us(e, job->id);
-	bool runs = job->state == SMG_JOB_RUNNING && !job->completing && !job->requeuing;
+	bool died_of_it = job->state == SMG_JOB_FAILED && job->exit_status == 128 + SIGTERM;
 
-	return term_us && (runs || (job->state == SMG_JOB_FAILED && job->exit_status == 128 + SIGTERM)) && is_younger(e, term_us);
+	return term_us && (is_running(job) || died_of_it) && is_younger(e, term_us);
 }
 
 void job_leaves_forgotten(struct smg_engine *e, const struct smg_job *job, int64_t heard_us)

@@ -584,10 +584,10 @@ bool mark_seen(struct smg_engine *e, uint32_t job, uint32_t *priority);
 void mark_keep_record(struct smg_engine *e, const struct smg_job *job);
 bool mark_take_record(struct smg_engine *e, uint32_t job, struct smg_job *out);
 void mark_forget_record(struct smg_engine *e, uint32_t job);
-/* The job was told to end: the first time in two minutes counts, for grace and KillWait begin with one each. */
+/* The job was told to end, now: the first time in two minutes counts, for a grace and KillWait begin with one each. */
 void mark_term(struct smg_engine *e, uint32_t job);
 void mark_no_term(struct smg_engine *e, uint32_t job);		   /* in this run */
-int64_t mark_term_us(struct smg_engine *e, uint32_t job);	   /* 0: it was not */
+int64_t mark_term_us(struct smg_engine *e, uint32_t job);	   /* when, wall clock; 0: it was not */
 bool mark_term_told(struct smg_engine *e, uint32_t job);	   /* it is, now; true: it was before */
 void mark_epilog(struct smg_engine *e, uint32_t job, bool over);   /* of this run: it has been answered */
 void mark_wait_epilog(struct smg_engine *e, uint32_t job, int ms); /* ... is waited for; at most ms */
@@ -640,7 +640,7 @@ void wf_stop_forgotten(struct wf *wf); /* under wf->lock */
 /* The job was told to end, and Slurm says that it runs, or that its script has died of that alone. True: slurmctld was started
  * since, and may have forgotten why. Asks slurmctld. */
 bool leaves_forgotten(struct smg_engine *e, const struct smg_job *job);
-/* job_leaves, in such a case; engine_leave: in a thread of its own. */
+/* job_leaves, in such a case: blocks until all is saved. engine_leave: in a thread of its own; copies the record. */
 void job_leaves_forgotten(struct smg_engine *e, const struct smg_job *job, int64_t heard_us);
 void engine_leave(struct smg_engine *e, const struct smg_job *job);
 

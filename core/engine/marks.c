@@ -9,7 +9,7 @@
 
 #define RECORD_US (10 * 1000000LL)
 #define SWEEP_MS 60000
-#define TERM_US (120 * 1000000LL)
+#define TERM_US (120 * 1000000LL) /* a grace and KillWait are one end of the job */
 
 struct job_mark *mark_of(struct smg_engine *e, uint32_t job)
 {
@@ -109,7 +109,6 @@ bool mark_waits_away(struct smg_engine *e, uint32_t job, bool on)
 void mark_term(struct smg_engine *e, uint32_t job)
 {
 	struct job_mark *m = mark_of(e, job);
-
 	int64_t now = smg_now_us();
 
 	pthread_mutex_lock(&e->lock);

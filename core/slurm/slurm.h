@@ -174,7 +174,8 @@ struct smg_slurm_ops {
 	int (*epilog_timeout)(void *ctx, int *seconds, struct smg_err *err);
 	/* Seconds from Slurm's SIGTERM to its SIGKILL, as of within the last hour. */
 	int (*kill_wait)(void *ctx, int *seconds, struct smg_err *err);
-	/* When the slurmctld that answers was started; asks it. A backup that has taken over was started when its host was. */
+	/* When the slurmctld that answers was started, by its host's clock; asks it each time. Of a backup that has taken over:
+	 * when its process was started, not when it took over. *since is left alone on failure. */
 	int (*up_since)(void *ctx, time_t *since, struct smg_err *err);
 	/* All of *out, for `smigrate doctor`; node: which one is "here". The caller frees with smg_site_free. */
 	int (*site)(void *ctx, const char *node, struct smg_site *out, struct smg_err *err);

@@ -389,7 +389,7 @@ static void a_requeue_is_forgotten_before_anybody_asked(void **state)
 	end_run(n1, JOB);
 	SOON(slurm_acts(w, "requeue 7") == 1);
 	end_run(n1, JOB);
-	c = goes_on_at(n3);
+	goes_on_at(n3);
 	assert_nothing_left(n1);
 }
 
