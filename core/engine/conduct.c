@@ -696,10 +696,11 @@ static void check_saved(struct wf *wf)
 		wf_stop_forgotten(wf);
 }
 
-/* Soon at first, for whoever cancels a job that has just been taken off its node; then seldom: it may wait for days. */
+/* Soon at first, for whoever cancels a job that has just been taken off its node, which may be a minute after its services are
+ * saved; then seldom: it may wait for days. */
 static int64_t saved_pause(const struct wf *wf)
 {
-	int64_t age = smg_now_us() - wf->mig.saved_us;
+	int64_t age = smg_now_us() - (wf->left_us > wf->mig.saved_us ? wf->left_us : wf->mig.saved_us);
 
 	return age < SAVED_FIRST_US ? SAVED_FIRST_US : age > SAVED_CHECK_US ? SAVED_CHECK_US : age;
 }

@@ -269,6 +269,9 @@ static void has_left(struct wf *wf)
 
 	pthread_mutex_lock(&wf->lock);
 	wf->left = wf->began;
+	wf->left_us = smg_now_us();
+	wf->look_at = 0;
+	wf_wake(wf);
 	over = wf->ended;
 	pthread_mutex_unlock(&wf->lock);
 	if (over)

@@ -130,19 +130,20 @@ test_slurmctld_has_forgotten_a_requeue() {
 	slurmctld_out_of_reach # that the script has ended, the next one is told
 	forget_requeue
 	slurmctld_in_reach
-	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and let it end' 60
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and let it end' 100
 	ends_right
 	assert_nothing_left "$job"
 }
 
-# Likewise; but that its script has ended is forgotten, too.
+# Likewise; but that its script has ended is forgotten, too. A step that ends while there is no slurmctld sleeps for 60 s before it tells
+# it again (_one_step_complete_msg of slurmstepd/mgr.c), and the node's epilog waits for it.
 test_slurmctld_has_forgotten_a_requeue_and_takes_it_to_run() {
 	local job
 	trap put_back EXIT
 	begin
 	remember
 	forget_requeue
-	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and takes it to run on n1' 60
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and takes it to run on n1' 100
 	ends_right
 	assert_nothing_left "$job"
 }
