@@ -130,7 +130,7 @@ test_slurmctld_has_forgotten_a_requeue() {
 	slurmctld_out_of_reach # that the script has ended, the next one is told
 	forget_requeue
 	slurmctld_in_reach
-	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and let it end' 100
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and let it end' 150
 	ends_right
 	assert_nothing_left "$job"
 }
@@ -143,7 +143,7 @@ test_slurmctld_has_forgotten_a_requeue_and_takes_it_to_run() {
 	begin
 	remember
 	forget_requeue
-	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and takes it to run on n1' 100
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and takes it to run on n1' 150
 	ends_right
 	assert_nothing_left "$job"
 }
