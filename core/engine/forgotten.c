@@ -137,8 +137,7 @@ static void requeue_past_run(struct wf *wf, const struct smg_job *job)
 
 	if (sl->ops->requeue(sl->ctx, wf->job, &err) < 0) {
 		smg_warn("job %u: Slurm takes it to run on %s, where it has ended, and it cannot be requeued (%s): will try again; "
-			 "if "
-			 "that does not help: scontrol requeue %u",
+			 "if that does not help: scontrol requeue %u",
 			wf->job, job->batch_host, err.msg, wf->job);
 		return;
 	}

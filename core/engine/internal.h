@@ -146,7 +146,7 @@ struct wf {
 	struct hand *hand;	      /* it is being saved, and moves by hand */
 	time_t began;		      /* the run of the job in which it was last here, Slurm's word; 0: not known (any more) */
 	time_t left;		      /* that run, once its epilog here has been answered; 0: that is not known */
-	int64_t left_us;	      /* when it was */
+	int64_t left_us;	      /* when that was, wall clock */
 	time_t submitted;	      /* as Slurm has it of a first run that began here; 0: not known (any more) */
 	int64_t stop_by;	      /* steady clock, where stopping: no service is given longer */
 	bool saving, stopping, ended; /* ended: nothing of it will change any more on this node */

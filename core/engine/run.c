@@ -111,6 +111,7 @@ static void adopt_caller(struct visit *v, struct wf *wf)
 	wf->forgotten = false;
 	wf->began = v->job.start;
 	wf->left = 0;
+	wf->left_us = 0;
 	o->uid = v->job.uid;
 	o->gid = v->caller->gid;
 	o->n_groups = v->caller->n_groups;

@@ -263,6 +263,24 @@ static void mark_running_earlier_at_n1(struct smg_job *j)
 	j->start -= 60;
 }
 
+/* Looks are rare where services were saved long ago; but not where the node has only just been left. */
+static void the_epilog_comes_late(void **state)
+{
+	struct client *c = begin("a b>a");
+	int before;
+
+	(void)state;
+	SOON(all_run(n1, "a b"));
+	preempt(n1, JOB);
+	SOON(LOOK(c, moved) && completing(JOB));
+	step_clock(CLOCK_REALTIME, 3600);
+	real_sleep_ms(1800); /* the first look is over, and the next one a minute away */
+	end_run(n1, JOB);
+	smg_slurm_fake_change(&w->slurm, JOB, mark_running_at_n1);
+	before = slurm_acts(w, "requeue 7");
+	assert_true(WITHIN(4500, slurm_acts(w, "requeue 7") > before));
+}
+
 static void is_requeued_by(struct node *by, void (*change)(struct smg_job *j))
 {
 	int before = slurm_acts(w, "requeue 7");
@@ -443,6 +461,7 @@ int main(int argc, char **argv)
 		T(a_requeue_is_forgotten),
 		T(a_requeue_is_forgotten_and_it_comes_back),
 		T(a_move_is_forgotten),
+		T(the_epilog_comes_late),
 		T(a_requeue_is_forgotten_before_anybody_asked),
 		T(a_requeue_is_forgotten_and_the_script_dead),
 		T(nothing_is_forgotten),

@@ -121,6 +121,10 @@ forget_requeue() {
 slurmctld_out_of_reach() { box_exec n1 nft "add table ip away; add chain ip away out { type filter hook output priority 0; }; add rule ip away out tcp dport 6817 reject with tcp reset"; }
 slurmctld_in_reach() { box_exec n1 nft delete table ip away 2>/dev/null || true; }
 
+# A step that ends while there is no slurmctld sleeps for 60 s before it tells it again (_one_step_complete_msg of slurmstepd/mgr.c), and
+# the node's epilog waits for it.
+LATE=150
+
 # Its services are saved, and its script is killed, as a requeue wants; but of that Slurm knows nothing any more: the job has failed.
 test_slurmctld_has_forgotten_a_requeue() {
 	local job
@@ -130,20 +134,19 @@ test_slurmctld_has_forgotten_a_requeue() {
 	slurmctld_out_of_reach # that the script has ended, the next one is told
 	forget_requeue
 	slurmctld_in_reach
-	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and let it end' 150
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and let it end' "$LATE"
 	ends_right
 	assert_nothing_left "$job"
 }
 
-# Likewise; but that its script has ended is forgotten, too. A step that ends while there is no slurmctld sleeps for 60 s before it tells
-# it again (_one_step_complete_msg of slurmstepd/mgr.c), and the node's epilog waits for it.
+# Likewise; but that its script has ended is forgotten, too.
 test_slurmctld_has_forgotten_a_requeue_and_takes_it_to_run() {
 	local job
 	trap put_back EXIT
 	begin
 	remember
 	forget_requeue
-	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and takes it to run on n1' 150
+	wait_event "$job" 'Slurm has forgotten that this job was to be requeued, and takes it to run on n1' "$LATE"
 	ends_right
 	assert_nothing_left "$job"
 }
