@@ -45,10 +45,17 @@ plugin   := $(BUILD)/spank_smigrate.so
 units    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(unit_src))
 benches  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(bench_src))
 
-.PHONY: all deps unit units drives benches check triggers faults soak model demo lint asan bench fuzz valgrind install clean help
+.PHONY: all deps unit units drives benches check triggers faults soak model demo lint asan bench fuzz valgrind install deb clean help
 all: $(programs) $(plugin)
 
-$(BUILD)/%.o: %.c Makefile
+# What is built as another version is built anew.
+version := $(BUILD)/.version
+$(version): $(if $(filter $(VERSION),$(shell cat $(BUILD)/.version 2>/dev/null)),,force)
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' >$@
+.PHONY: force
+
+$(BUILD)/%.o: %.c Makefile $(version)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -173,11 +180,25 @@ install: all ## into DESTDIR
 	install -m 644 etc/plugstack.conf.d/smigrate.conf $(DESTDIR)$(SYSCONFDIR)/slurm/plugstack.conf.d
 	sed 's|/usr/sbin|$(SBINDIR)|' etc/systemd/smigrated.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/smigrated.service
 	for n in 1 5 7 8; do install -m 644 etc/man/*.$$n $(DESTDIR)$(MANDIR)/man$$n; done
+	install -D -m 644 etc/tmpfiles.d/smigrate.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/smigrate.conf
+	install -D -m 644 etc/sysctl.d/50-smigrate.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/50-smigrate.conf
+	install -D -m 644 etc/bash-completion/smigrate $(DESTDIR)$(PREFIX)/share/bash-completion/completions/smigrate
+
+# The tree is laid out anew, with the times of its files: what has not changed is not compiled again.
+DEB := $(BUILD)/deb
+deb: ## the Debian package, into $(BUILD)/deb; what it needs: tests/deps deb
+	@mkdir -p $(DEB)/src
+	rsync -a --delete --exclude=/build --exclude=/debian Makefile LICENSE README.md CHANGELOG.md core etc spank_plugin workflows $(DEB)/src
+	rsync -a --delete etc/debian $(DEB)/src
+	sed 's/@VERSION@/$(VERSION)/' etc/debian/changelog.in >$(DEB)/src/debian/changelog
+	rm -f $(DEB)/*.deb
+	cd $(DEB)/src && dpkg-buildpackage -b -d -us -uc -nc >../build.log 2>&1 || { tail -n 20 ../build.log >&2; exit 1; }
+	@ls $(DEB)/smigrate_*.deb
 
 clean:
 	rm -rf $(BUILD)
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 -include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)
