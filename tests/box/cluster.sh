@@ -1,78 +1,6 @@
 # shellcheck shell=bash
 # What the nodes of a box have on their disks: Slurm's configuration, keys, names, and the programs of this tree.
 
-node_list() { if [[ $1 == 1 ]]; then echo n1; else echo "n[1-$1]"; fi; }
-
-slurm_conf() { # NODES CPUS MEMORY PROCTRACK ACCOUNTING
-	local i
-	cat <<-END
-		ClusterName=box
-		SlurmctldHost=ctl
-		SlurmUser=slurm
-		AuthType=auth/munge
-		CredType=cred/munge
-		StateSaveLocation=/var/lib/slurm/slurmctld
-		SlurmdSpoolDir=/var/spool/slurmd
-		SlurmctldPidFile=/run/slurmctld.pid
-		SlurmdPidFile=/run/slurmd.pid
-		SlurmctldDebug=info
-		SlurmdDebug=verbose
-		LogTimeFormat=iso8601_ms,format_stderr
-		ProctrackType=proctrack/$4
-		TaskPlugin=task/none
-		JobAcctGatherType=jobacct_gather/none
-		MpiDefault=none
-		SelectType=select/cons_tres
-		SelectTypeParameters=CR_Core
-		PreemptType=preempt/partition_prio
-		PreemptMode=REQUEUE
-		PrologFlags=Contain
-		PlugStackConfig=/etc/slurm/plugstack.conf
-		# the machine under the box may be smaller than its nodes say
-		SlurmdParameters=config_overrides
-		ReturnToService=2
-		JobRequeue=1
-		KillWait=10
-		PrologEpilogTimeout=60
-		# Slurm counts by the clock on the wall: a machine that stood still for its default minute would drain nodes
-		UnkillableStepTimeout=300
-		# without CAP_SYS_RESOURCE no limit of the submitter's can be raised again
-		PropagateResourceLimits=NONE
-		SlurmctldTimeout=30
-		SlurmdTimeout=60
-		SchedulerType=sched/backfill
-		SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0,bf_interval=1,preempt_reorder_count=1
-	END
-	if [[ $5 == 1 ]]; then printf 'AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=ctl\nAccountingStorageEnforce=associations,limits,qos\n'; fi
-	for ((i = 1; i <= $1; i++)); do
-		echo "NodeName=n$i NodeAddr=$(address_of "n$i") CPUs=$2 RealMemory=$3 State=UNKNOWN"
-	done
-	cat <<-END
-		PartitionName=low Nodes=$(node_list "$1") Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=20 MaxTime=INFINITE
-		PartitionName=high Nodes=$(node_list "$1") PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
-		PartitionName=low0 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE
-		PartitionName=low2 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=REQUEUE GraceTime=2 MaxTime=INFINITE
-		PartitionName=cancel0 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=CANCEL GraceTime=0 MaxTime=INFINITE
-		PartitionName=cancel2 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=CANCEL GraceTime=2 MaxTime=INFINITE
-		PartitionName=cancel20 Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=CANCEL GraceTime=20 MaxTime=INFINITE
-		PartitionName=spare Nodes=$(node_list "$1") PriorityTier=1 PreemptMode=OFF MaxTime=INFINITE
-	END
-}
-
-cgroup_conf() { # PROCTRACK
-	if [[ $1 == cgroup ]]; then
-		printf 'CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\n'
-	else
-		echo CgroupPlugin=disabled
-	fi
-}
-
-hosts() {
-	local node
-	echo "127.0.0.1 localhost"
-	for node in $(node_names); do echo "$(address_of "$node") $node"; done
-}
-
 # Who is the user in the image, as UID:GID.
 id_in() { awk -F: -v user="$2" '$1 == user { print $3 ":" $4 }' "$1/root/etc/passwd"; } # IMAGE USER
 
@@ -92,7 +20,7 @@ write_site() { # IMAGE EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF NODES CPUS MEMORY PR
 	hosts >"$site/etc/hosts"
 	slurm_conf "${@:4}" >"$site/etc/slurm/slurm.conf"
 	[[ -z $2 ]] || cat "$2" >>"$site/etc/slurm/slurm.conf"
-	echo StateHost=ctl >"$site/etc/smigrate/smigrate.conf" # in place of what `make install` brought
+	echo StateHost=ctl >"$site/etc/smigrate/smigrate.conf" # in place of the package's
 	[[ -z $3 ]] || cat "$3" >>"$site/etc/smigrate/smigrate.conf"
 	[[ $8 == 0 ]] || write_accounting "$site" "$(id_in "$image" slurm)"
 	cgroup_conf "$7" >"$site/etc/slurm/cgroup.conf"
@@ -145,28 +73,31 @@ raise_pipe_limits() {
 	sysctl -q -w fs.inotify.max_user_instances=8192 2>/dev/null || warn "cannot raise fs.inotify.max_user_instances"
 }
 
-# Runs a command in the image, writable but for itself alone, with the tree at its own path. The mounts end with it.
-in_scratch() { # ROOT TREE CMD...
-	local root=$1 tree=$2 scratch
-	shift 2
+# Runs a command in the image, with the tree at its own path. It is writable: what is written goes into the folder LAYER, or, where that
+# is "", nowhere. The mounts end with it.
+in_layer() { # ROOT LAYER TREE CMD...
+	local root=$1 layer=$2 tree=$3 scratch status=0
+	shift 3
 	scratch=$(mktemp -d)
 	# shellcheck disable=SC2016 # expanded by the inner shell
 	unshare -m --propagation private bash -ec '
-		root=$1 tree=$2 scratch=$3; shift 3
+		root=$1 layer=$2 tree=$3 scratch=$4; shift 4
 		mount -t tmpfs tmpfs "$scratch"
-		mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
-		mount -t overlay overlay -o "lowerdir=$root,upperdir=$scratch/upper,workdir=$scratch/work" "$scratch/root"
+		mkdir "$scratch/root"
+		upper=${layer:-$scratch/upper} work=${layer:-$scratch/upper}.work
+		mkdir -p "$upper" "$work"
+		mount -t overlay overlay -o "lowerdir=$root,upperdir=$upper,workdir=$work" "$scratch/root"
 		mkdir -p "$scratch/root$tree"
 		mount --bind "$tree" "$scratch/root$tree"
 		mount -t proc proc "$scratch/root/proc"
 		mount --rbind /dev "$scratch/root/dev"
 		exec chroot "$scratch/root" /usr/bin/env -i -C "$tree" PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-			LC_ALL=C.UTF-8 "$@"' in_scratch "$root" "$tree" "$scratch" "$@" || {
-		rmdir "$scratch"
-		return 1
-	}
+			LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"' in_layer "$root" "$layer" "$tree" "$scratch" "$@" || status=$?
 	rmdir "$scratch"
+	[[ -z $layer ]] || rm -rf "$layer.work"
+	return "$status"
 }
+in_scratch() { in_layer "$1" '' "${@:2}"; } # ROOT TREE CMD...
 
 # The box's own C programs, built by the image's compiler once for each version of them.
 build_tools() { # IMAGE
@@ -183,32 +114,43 @@ build_tools() { # IMAGE
 
 tools_dir() { echo "$CACHE/tools-$(cat "$BOX_DIR"/{enter,*-shim}.c "$BOX_DIR/image.sh" | sha256sum | cut -c 1-16)$(variant)"; }
 
-tree_build() { echo "build/box$(variant)"; }
+# What a package is made of: with the same name it is the same one.
+package_hash() { # IMAGE
+	(cd "$TREE" && find Makefile LICENSE README.md CHANGELOG.md core etc spank_plugin workflows -type f -print0 | sort -z |
+		xargs -0 sha256sum; echo "$1") | sha256sum | cut -c 1-16
+}
 
-# Builds this tree with the image's own compiler and libraries, at its own path, installs it into build/box/root, and leaves a copy:
-# what lies under a live overlay must not change when the tree is built again, nor be taken while another box has it built.
-build_tree() { # IMAGE COPY
-	local image=$1 copy=$2 build log plugins
-	build=$(tree_build) log=$TREE/$(tree_build).log
-	if [[ ! -e $TREE/Makefile ]]; then
-		warn "no Makefile in $TREE yet: plain Slurm, without smigrate"
-		return 0
-	fi
+# The package of this tree, made by the image's own compiler and libraries, once for each state of the tree. Prints its path.
+build_package() { # IMAGE
+	local image=$1 build package log plugins
+	[[ -e $TREE/Makefile ]] || die "no Makefile in $TREE"
+	build=build/box$(variant)
+	package=$TREE/$build/packages/$(package_hash "$image").deb log=$TREE/$build.log
 	plugins=$(cd "$image/root" && dirname "$(find usr/lib -name auth_munge.so)")
 	mkdir -p "$TREE/$build"
 	(
 		flock -w 600 8
-		in_scratch "$image/root" "$TREE" sh -ec '
-			rm -rf "$2/root"
-			make -j"$(nproc)" BUILD="$2" PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" all
-			make BUILD="$2" PREFIX=/usr SYSCONFDIR=/etc PLUGINDIR="$1" DESTDIR="$PWD/$2/root" install
-			' build "/$plugins" "$build" >"$log" 2>&1 9>&-
-		rm -rf "$copy" && cp -a "$TREE/$build/root" "$copy"
+		[[ ! -e $package ]] || exit 0 # another box was faster
+		in_scratch "$image/root" "$TREE" env PLUGINDIR="/$plugins" make BUILD="$build" deb >"$log" 2>&1 9>&-
+		mkdir -p "$(dirname "$package")" && rm -f "$(dirname "$package")"/*
+		cp "$TREE/$build"/deb/smigrate_*.deb "$package.new"
+		mv "$package.new" "$package"
 	) 8>"$TREE/$build.lock" || {
-		grep -E 'error|Error|\*\*\*' "$log" | head -n 15 >&2
+		grep -E 'error|Error|\*\*\*' "$log" "$TREE/$build/deb/build.log" | head -n 15 >&2
 		die "the tree does not build in the image; see $log"
 	}
-	[[ -x $copy/usr/sbin/smigrated ]] || warn "make install brought no smigrated: plain Slurm"
+	echo "$package"
+}
+
+# What the package makes of the image is a layer of the nodes' file systems.
+install_package() { # IMAGE PACKAGE LAYER
+	local log=$DATA/install.log
+	mkdir -p "$DATA/package"
+	cp "$2" "$DATA/package/smigrate.deb"
+	in_layer "$1/root" "$3" "$DATA/package" dpkg --force-unsafe-io -i smigrate.deb >"$log" 2>&1 || {
+		cat "$log" >&2
+		die "the package cannot be installed in the image"
+	}
 }
 
 wait_idle() { # NODES
@@ -222,14 +164,14 @@ wait_idle() { # NODES
 	done
 	grep -hE 'fatal|error' "$DATA"/*/upper/var/log/slurm*.log | grep -v 'No such file\|NOTE\|Controller .* is not enabled' |
 		sort | uniq -c | tail -n 15 >&2
-	die "not all nodes are idle; logs: $DATA/NODE/upper/var/log; then: tests/box/box --name $BOX down"
+	die "not all nodes are idle; logs: $DATA/NODE/upper/var/log; then: tests/box/box --name $CLUSTER down"
 }
 
 # box-boot of ctl registers the cluster and its people, then starts slurmctld.
 wait_accounting() {
 	local end=$((SECONDS + 60))
 	until in_node ctl test -e /run/box/accounting; do
-		((SECONDS < end)) || die "accounting is not up in 60 s; logs: $DATA/ctl/upper/var/log; then: tests/box/box --name $BOX down"
+		((SECONDS < end)) || die "accounting is not up in 60 s; logs: $DATA/ctl/upper/var/log; then: tests/box/box --name $CLUSTER down"
 		sleep 0.2
 	done
 }

@@ -87,10 +87,12 @@ static int same_file(int a, int b)
 	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* From the leaf of those who come from outside into that of the node's own processes. */
+/* From the leaf of those who come from outside into that of the node's own processes. A guest (tests/vm) has none: sshd's will do. */
 static void join_node(void)
 {
 	int fd = open("/sys/fs/cgroup/init/cgroup.procs", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return;
 	if (fd < 0 || write(fd, "0", 1) != 1)
 		fail("cannot join the node's cgroup");
 	close(fd);

@@ -114,7 +114,7 @@ test_job_has_a_cgroup() {
 	local job
 	job=$(submit_as user1 -w n1 --wrap 'cat /proc/self/cgroup; sleep 60')
 	wait_job_state "$job" RUNNING 20
-	retry 5 box_exec n1 grep -qE "^0::/system.slice/n1_slurmstepd.scope/$(job_cgroup_name "$job")/step_batch/" "/shared/home/user1/slurm-$job.out" ||
+	retry 5 box_exec n1 grep -qE "^0::(/init)?/system.slice/n1_slurmstepd.scope/$(job_cgroup_name "$job")/step_batch/" "/shared/home/user1/slurm-$job.out" ||
 		fail "not in a cgroup of the job's: $(box_exec n1 cat "/shared/home/user1/slurm-$job.out")"
 	box_exec n1 sh -c 'grep -q "populated 1" "/sys/fs/cgroup$(sed -n "s/^0:://; s|/step_batch/.*||p" /shared/home/user1/slurm-"$1".out)/cgroup.events"' sh "$job"
 	clear_jobs
@@ -142,7 +142,7 @@ test_two_boxes_side_by_side_and_nothing_left() {
 
 leftovers() { # BOX
 	ip netns list | grep "^smigrate-box\.$1\." || true
-	grep -s "/boxes/$1/" /proc/mounts || true
+	grep -s "smigrate-box/clusters/$1/" /proc/mounts || true
 	find "$(findmnt -n -t cgroup2 -o TARGET | head -n 1)/smigrate-box/$1" -maxdepth 0 2>/dev/null || true
 	find /run/smigrate-box -maxdepth 1 -type d -name "$1"
 	pgrep -a -f "sleep 1002" | grep -v pgrep || true

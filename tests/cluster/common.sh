@@ -1,25 +1,24 @@
 # shellcheck shell=bash
-# Names and paths of a box, and small helpers. Everything that a box leaves in the kernel is found again by these
-# names alone, so that `box down` also cleans up after a kill -9.
+# What a cluster of namespaces (tests/box) and one of guests (tests/vm) have in common: names, paths and small helpers. Everything
+# that a cluster leaves in the kernel is found again by these names alone, so that `down` also cleans up after a kill -9.
+#
+# Whoever sources it has set TOOL (box or vm), CACHE and RUN; use_name sets CLUSTER, STATE and DATA.
 
-BOX_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-TREE=$(cd "$BOX_DIR/../.." && pwd)
-CACHE=${BOX_CACHE:-/var/cache/smigrate-box}
-RUN=${BOX_RUN:-/run/smigrate-box}
-PROGRAM=smigrate-box # the first part of every name that a box gives to something in the kernel
+TREE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PROGRAM=smigrate-$TOOL # the first part of every name that a cluster gives to something in the kernel
 
-say() { [[ ${QUIET:-0} == 1 ]] || echo "box: $*" >&2; }
-warn() { echo "box: warning: $*" >&2; }
+say() { [[ ${QUIET:-0} == 1 ]] || echo "$TOOL: $*" >&2; }
+warn() { echo "$TOOL: warning: $*" >&2; }
 die() {
-	echo "box: $*" >&2
+	echo "$TOOL: $*" >&2
 	exit 1
 }
 
 use_name() {
-	[[ $1 =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$1' is no name for a box (a-z, 0-9 and -, at most 31 characters)"
-	BOX=$1
-	STATE=$RUN/$BOX
-	DATA=$CACHE/boxes/$BOX
+	[[ $1 =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$1' is no name for a $TOOL (a-z, 0-9 and -, at most 31 characters)"
+	CLUSTER=$1
+	STATE=$RUN/$CLUSTER
+	DATA=$CACHE/clusters/$CLUSTER
 }
 
 need_root() { [[ $EUID -eq 0 ]] || die "must run as root: it makes namespaces, mounts and cgroups"; }
@@ -31,14 +30,14 @@ take_lock() {
 	mkdir -p "$RUN"
 	while :; do
 		exec 9>"$file"
-		flock -w "${2:-120}" 9 || die "another box command holds $file for more than ${2:-120} s"
+		flock -w "${2:-120}" 9 || die "another $TOOL command holds $file for more than ${2:-120} s"
 		[[ ! /proc/self/fd/9 -ef $file ]] || break
 	done
 }
 
 # ctl and all that are set up, whether or not they live
 node_names() { [[ -r $STATE/nodes ]] && cat "$STATE/nodes"; }
-netns_of() { echo "$PROGRAM.$BOX.$1"; }
+netns_of() { echo "$PROGRAM.$CLUSTER.$1"; }
 
 # A cgroup v2 stands at /sys/fs/cgroup, or beside the old controllers on a hybrid host.
 cgroup_root() {
@@ -61,12 +60,12 @@ node_pid() {
 
 known_node() {
 	node_names 2>/dev/null | grep -qxF -- "$1" ||
-		die "box '$BOX' has no node '$1' (nodes: $(node_names 2>/dev/null | xargs || true)); bring it up by: tests/box/box --name $BOX up"
+		die "$TOOL '$CLUSTER' has no node '$1' (nodes: $(node_names 2>/dev/null | xargs || true)); bring it up by: tests/$TOOL/$TOOL --name $CLUSTER up"
 }
 
 need_node() {
 	known_node "$1"
-	node_pid "$1" >/dev/null || die "node '$1' of box '$BOX' is dead; try: tests/box/box --name $BOX power $1 on"
+	node_pid "$1" >/dev/null || die "node '$1' of $TOOL '$CLUSTER' is dead; try: tests/$TOOL/$TOOL --name $CLUSTER power $1 on"
 }
 
-box_names() { find "$RUN" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' 2>/dev/null | sort; }
+cluster_names() { find "$RUN" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' 2>/dev/null | sort; }
