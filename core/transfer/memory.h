@@ -9,6 +9,7 @@
  *     ZERO  likewise, no body: pages of zeros
  *     REF   likewise; body: {u64 where, u64 pages}...: they lie at the receiver already (page_index.h)
  *     LZ4   likewise; body: the pages as one LZ4 block
+ *     KEPT  likewise, no body, any number of pages: they are as they came in the round before (pre-copy)
  *     FILE  a = size; body: name. DATA records with its contents follow
  *     TREE  body: name. A tree follows, framed as in stream.h, then DATA with its SHA-256 in hex
  *     IDLE  nothing: the sender is alive, CRIU has nothing to send
@@ -32,16 +33,23 @@ struct smg_memory_stats {
 	atomic_llong zeros;  /* of these: zeros, not sent */
 	atomic_llong refs;   /* at the receiver already, not sent */
 	atomic_llong packed; /* saved by compression */
+	atomic_llong kept;   /* not sent, and not in `memory`: as in the round before */
 	atomic_llong wire;   /* written to the connection, heads and all */
 };
 
 /* ---- sending ---- */
 
+/* Which images the last round of a service's memory had: what has not changed since is not sent again. */
+struct smg_memory_rounds;
+struct smg_memory_rounds *smg_memory_rounds_new(void);
+void smg_memory_rounds_free(struct smg_memory_rounds *r); /* NULL-tolerant */
+
 struct smg_memory_options {
-	struct smg_page_index *index; /* NULL: every page is sent */
-	unsigned stream;	      /* the number of this stream in its migration */
-	int64_t attempt;	      /* how often it has been begun */
-	bool skip_zeros, compress;    /* compress: LZ4, for as long as the link is what is waited for and it shrinks the pages */
+	struct smg_page_index *index;	  /* NULL: every page is sent */
+	struct smg_memory_rounds *rounds; /* this is one of several; NULL: it is not. Has this one's images where it ends well */
+	unsigned stream;		  /* the number of this stream in its migration */
+	int64_t attempt;		  /* how often it has been begun */
+	bool skip_zeros, compress; /* compress: LZ4, for as long as the link is what is waited for and it shrinks the pages */
 };
 
 struct smg_memory_sender;
@@ -70,8 +78,9 @@ int smg_memory_send_end(struct smg_memory_sender *s, struct smg_err *err);
 /* ---- receiving ---- */
 
 struct smg_memory_target {
-	const char *images; /* for pages and files; exists */
-	const char *trees;  /* for trees, as folders of their names; exists */
+	const char *images;	/* for pages and files; exists */
+	const unsigned *before; /* the stream of the round before; NULL: none, or none that counts */
+	const char *trees;	/* for trees, as folders of their names; exists */
 	struct smg_page_pool *pool;
 	unsigned stream;
 	int64_t attempt;

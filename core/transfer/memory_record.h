@@ -18,6 +18,7 @@ enum {
 	REC_IDLE,
 	REC_END,
 	REC_REPLY,
+	REC_KEPT,
 };
 
 struct record {
@@ -37,6 +38,7 @@ struct ref {
 /* What the receiver of a stream with that checksum answers. */
 void memory_proof(const unsigned char key[SMG_KEY_BYTES], const char sum[65], char proof[65]);
 
+#define PAGE_PRESENT 4u /* CRIU's PE_PRESENT: data follows */
 #define BLOCK_PAGES 64u /* pages of one record at most: a block stays in the processor's cache from CRIU's socket to ours */
 #define NAME_LEN 255u
 #define REPLY_LEN 65536u

@@ -31,6 +31,7 @@ static const unsigned char used[] = {
 	[REC_TREE] = HAS_LEN,
 	[REC_IDLE] = 0,
 	[REC_END] = HAS_LEN,
+	[REC_KEPT] = HAS_A | HAS_B | HAS_C,
 };
 
 struct receiver {
@@ -140,6 +141,16 @@ static int take_run(struct receiver *r, const struct record *rec, struct smg_err
 	if (rec->type == REC_ZERO)
 		return smg_page_images_zeros(r->im, rec->a, (uint32_t)rec->b, (uint32_t)rec->c, err);
 	return smg_page_images_data(r->im, rec->a, (uint32_t)rec->b, (uint32_t)rec->c, r->block, err);
+}
+
+static int take_kept(struct receiver *r, const struct record *rec, struct smg_err *err)
+{
+	struct run_sum head = {rec->a, rec->b, rec->c};
+
+	if (!rec->b || rec->c > UINT16_MAX || (rec->c & PAGE_PRESENT) || (rec->a & (SMG_PAGE - 1)))
+		return nonsense(err);
+	smg_page_sum_put(r->sum, &head, sizeof(head));
+	return smg_page_images_kept(r->im, rec->a, rec->b, (uint32_t)rec->c, err);
 }
 
 static int take_open(struct receiver *r, const struct record *rec, struct smg_err *err)
@@ -288,6 +299,8 @@ static int take(struct receiver *r, bool *over, struct smg_err *err)
 	case REC_REF:
 	case REC_LZ4:
 		return take_run(r, &rec, err);
+	case REC_KEPT:
+		return take_kept(r, &rec, err);
 	case REC_FILE:
 		return take_file(r, &rec, err);
 	case REC_DATA:
@@ -314,6 +327,10 @@ int smg_memory_receive(struct smg_wire *w, const unsigned char key[SMG_KEY_BYTES
 
 	if (smg_page_images_open(to->pool, to->stream, to->images, &r.im, err) < 0)
 		return -1;
+	if (to->before && smg_page_images_follow(r.im, *to->before, err) < 0) {
+		smg_page_images_close(r.im, false, NULL);
+		return -1;
+	}
 	r.sum = smg_page_sum_new(key);
 	/* All streams of a migration have one key: none may be passed off as another, nor as what it was before. */
 	smg_page_sum_put(r.sum, which, sizeof(which));

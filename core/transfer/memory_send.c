@@ -18,9 +18,18 @@
 #include <sys/stat.h>
 
 #define IDLE_MS 5000
-#define REPLY_S 120	/* the receiver flushes and compares */
-#define PAGE_PRESENT 4u /* CRIU's PE_PRESENT: data follows */
-#define TRY_PACKING 32	/* one block in so many, while it does not pay */
+#define REPLY_S 120    /* the receiver flushes and compares */
+#define TRY_PACKING 32 /* one block in so many, while it does not pay */
+
+struct image_ids {
+	uint64_t *v;
+	size_t n;
+};
+
+/* now: of the round that is being sent. */
+struct smg_memory_rounds {
+	struct image_ids before, now;
+};
 
 struct smg_memory_sender {
 	struct smg_wire *w;
@@ -64,6 +73,53 @@ void smg_memory_sender_free(struct smg_memory_sender *s)
 	free(s->block);
 	free(s->packed);
 	free(s);
+}
+
+/* ---- rounds ---- */
+
+struct smg_memory_rounds *smg_memory_rounds_new(void)
+{
+	return smg_xcalloc(1, sizeof(struct smg_memory_rounds));
+}
+
+void smg_memory_rounds_free(struct smg_memory_rounds *r)
+{
+	if (!r)
+		return;
+	free(r->before.v);
+	free(r->now.v);
+	free(r);
+}
+
+/* Whether the round before had that image, as CRIU asks. */
+static bool has_parent(const struct smg_memory_sender *s, uint64_t dst_id)
+{
+	const struct image_ids *ids = s->o->rounds ? &s->o->rounds->before : NULL;
+
+	for (size_t i = 0; ids && i < ids->n; i++)
+		if (ids->v[i] == dst_id)
+			return true;
+	return false;
+}
+
+static void note_image(struct smg_memory_rounds *r, uint64_t dst_id)
+{
+	if (!r)
+		return;
+	r->now.v = smg_xrealloc(r->now.v, r->now.n + 1, sizeof(*r->now.v));
+	r->now.v[r->now.n++] = dst_id;
+}
+
+static void round_over(struct smg_memory_rounds *r, bool well)
+{
+	if (!r)
+		return;
+	if (well) {
+		free(r->before.v);
+		r->before = r->now;
+		memset(&r->now, 0, sizeof(r->now));
+	}
+	r->now.n = 0;
 }
 
 /* ---- the connection ---- */
@@ -326,6 +382,8 @@ struct command {
  * whose number is its last member and never 0. Only a dump that fails before its first image has nothing to open: it closes, and
  * then what may follow the shorter command must not be waited for.
  */
+#define PAGE_PARENT 1u /* CRIU's PE_PARENT: no data, the round before has it */
+
 enum layout { LAYOUT_UNKNOWN, LAYOUT_24, LAYOUT_32 };
 
 static int criu_read(int fd, void *buf, size_t len)
@@ -399,13 +457,28 @@ static int open_image(struct smg_memory_sender *s, const struct command *c, stru
 	s->opened = true;
 	s->page = 0;
 	smg_page_sum_put(s->sum, &head, sizeof(head));
+	note_image(s->o->rounds, c->dst_id);
 	return send_record(s, (struct record){.type = REC_OPEN, .a = c->dst_id}, NULL, err);
+}
+
+/* Pages that have not changed since the round before. */
+static int pass_kept(struct smg_memory_sender *s, const struct command *c, struct smg_err *err)
+{
+	struct run_sum head = {c->vaddr, c->pages, c->flags};
+
+	if (!s->opened || !s->o->rounds)
+		return smg_fail(err, SMG_EPROTO, "CRIU leaves out pages that were never sent");
+	smg_page_sum_put(s->sum, &head, sizeof(head));
+	atomic_fetch_add(&s->stats->kept, (long long)(c->pages * SMG_PAGE));
+	return send_record(s, (struct record){.type = REC_KEPT, .a = c->vaddr, .b = c->pages, .c = c->flags}, NULL, err);
 }
 
 static int pass_pages(struct smg_memory_sender *s, int criu, const struct command *c, struct smg_err *err)
 {
 	int64_t t0 = smg_steady_us();
 
+	if (c->flags & PAGE_PARENT)
+		return pass_kept(s, c, err);
 	if (!s->opened || !(c->flags & PAGE_PRESENT))
 		return smg_fail(err, SMG_EPROTO, "CRIU sends pages in a way not known here");
 	for (uint64_t done = 0; done < c->pages;) {
@@ -426,12 +499,18 @@ static int pass_pages(struct smg_memory_sender *s, int criu, const struct comman
 	return 0;
 }
 
-int smg_memory_send_pages(struct smg_memory_sender *s, int criu, smg_memory_last_fn *last, void *arg, struct smg_err *err)
+static int answer(int criu, const void *word, size_t len, struct smg_err *err)
+{
+	return send(criu, word, len, MSG_NOSIGNAL) == (ssize_t)len ? 0 : criu_gone(err);
+}
+
+static int serve_criu(struct smg_memory_sender *s, int criu, smg_memory_last_fn *last, void *arg, struct smg_err *err)
 {
 	enum layout layout = LAYOUT_UNKNOWN;
 	const int32_t status = 0;
-	const char no_parent = 0;
+	int32_t had;
 	struct command c;
+	char parent;
 
 	for (;;) {
 		if (await_criu(s, criu, err) < 0)
@@ -442,8 +521,16 @@ int smg_memory_send_pages(struct smg_memory_sender *s, int criu, smg_memory_last
 		case PS_OPEN2:
 			if (open_image(s, &c, err) < 0)
 				return -1;
-			if (send(criu, &no_parent, 1, MSG_NOSIGNAL) != 1)
-				return criu_gone(err);
+			parent = has_parent(s, c.dst_id);
+			if (answer(criu, &parent, sizeof(parent), err) < 0)
+				return -1;
+			break;
+		case PS_PARENT:
+			if (!s->o->rounds)
+				return smg_fail(err, SMG_EPROTO, "CRIU asks for a round before, and there is none");
+			had = has_parent(s, c.dst_id);
+			if (answer(criu, &had, sizeof(had), err) < 0)
+				return -1;
 			break;
 		case PS_ADD_F:
 			if (pass_pages(s, criu, &c, err) < 0)
@@ -453,11 +540,19 @@ int smg_memory_send_pages(struct smg_memory_sender *s, int criu, smg_memory_last
 		case PS_FORCE_CLOSE:
 			if (last && last(arg, err) < 0)
 				return -1;
-			return send(criu, &status, sizeof(status), MSG_NOSIGNAL) == sizeof(status) ? 0 : criu_gone(err);
+			return answer(criu, &status, sizeof(status), err);
 		default:
 			return smg_fail(err, SMG_EPROTO, "CRIU's page client says %u, which is not known here", c.cmd);
 		}
 	}
+}
+
+int smg_memory_send_pages(struct smg_memory_sender *s, int criu, smg_memory_last_fn *last, void *arg, struct smg_err *err)
+{
+	int rc = serve_criu(s, criu, last, arg, err);
+
+	round_over(s->o->rounds, rc == 0);
+	return rc;
 }
 
 /* ---- files ---- */

@@ -25,9 +25,23 @@ struct pages_file {
 	uint32_t pages; /* readable so far */
 };
 
+struct range {
+	uint64_t vaddr, nr;
+	uint32_t flags;
+};
+
+/* What a pagemap has, by address, as CRIU goes through it. */
+struct map {
+	uint64_t dst_id;
+	struct range *range;
+	size_t n, room;
+};
+
 struct stream {
 	struct pages_file *files;
 	unsigned n;
+	struct map *maps;
+	unsigned n_maps;
 	bool begun, open, failed;
 	unsigned readers; /* of its files, just now */
 };
@@ -48,10 +62,10 @@ struct smg_page_images {
 	int fd;	       /* its pages; the pool's */
 	uint32_t page; /* pages in it so far */
 	uint32_t n_files;
-	struct {
-		uint64_t vaddr, nr;
-		uint32_t flags;
-	} entry; /* not written yet: it may still grow */
+	struct range entry; /* not written yet: it may still grow */
+	struct map now;	    /* of the present pagemap, what is written */
+	bool follows;
+	unsigned before; /* where it follows: the stream of the round before */
 };
 
 /* ---- the pool ---- */
@@ -69,6 +83,15 @@ struct smg_page_pool *smg_page_pool_new(int wait_ms)
 	return p;
 }
 
+static void drop_maps(struct stream *s)
+{
+	for (unsigned i = 0; i < s->n_maps; i++)
+		free(s->maps[i].range);
+	free(s->maps);
+	s->maps = NULL;
+	s->n_maps = 0;
+}
+
 static void drop_files(struct stream *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
@@ -82,8 +105,10 @@ void smg_page_pool_free(struct smg_page_pool *p)
 {
 	if (!p)
 		return;
-	for (unsigned i = 0; i < p->n; i++)
+	for (unsigned i = 0; i < p->n; i++) {
 		drop_files(&p->streams[i]);
+		drop_maps(&p->streams[i]);
+	}
 	free(p->streams);
 	pthread_cond_destroy(&p->more);
 	pthread_mutex_destroy(&p->lock);
@@ -122,6 +147,7 @@ static int claim_stream(struct smg_page_pool *p, unsigned stream, struct smg_err
 		pthread_cond_wait(&p->more, &p->lock);
 	s = &p->streams[stream]; /* the pool may have grown */
 	drop_files(s);
+	drop_maps(s);
 	s->failed = false;
 	pthread_mutex_unlock(&p->lock);
 	return 0;
@@ -202,12 +228,36 @@ static int put_entry(FILE *f, uint64_t vaddr, uint64_t nr, uint32_t flags)
 	return put_message(f, b, (uint32_t)n);
 }
 
+static void note_range(struct map *m, const struct range *r)
+{
+	if (m->n == m->room) {
+		m->room = m->room ? 2 * m->room : 64;
+		m->range = smg_xrealloc(m->range, m->room, sizeof(*m->range));
+	}
+	m->range[m->n++] = *r;
+}
+
 static int flush_entry(struct smg_page_images *im, struct smg_err *err)
 {
-	if (im->entry.nr && put_entry(im->map, im->entry.vaddr, im->entry.nr, im->entry.flags) < 0)
+	if (!im->entry.nr)
+		return 0;
+	if (put_entry(im->map, im->entry.vaddr, im->entry.nr, im->entry.flags) < 0)
 		return smg_fail_errno(err, "cannot write a pagemap in %s", im->dir);
+	note_range(&im->now, &im->entry);
 	im->entry.nr = 0;
 	return 0;
+}
+
+static void keep_map(struct smg_page_images *im)
+{
+	struct stream *s;
+
+	pthread_mutex_lock(&im->pool->lock);
+	s = &im->pool->streams[im->stream];
+	s->maps = smg_xrealloc(s->maps, s->n_maps + 1, sizeof(*s->maps));
+	s->maps[s->n_maps++] = im->now;
+	pthread_mutex_unlock(&im->pool->lock);
+	memset(&im->now, 0, sizeof(im->now));
 }
 
 /* The last pages may be zeros, which nothing was written for. */
@@ -224,6 +274,8 @@ static int end_map(struct smg_page_images *im, struct smg_err *err)
 		rc = smg_fail_errno(err, "cannot write a pagemap in %s", im->dir);
 	if (rc == 0 && ftruncate(im->fd, (off_t)im->page * SMG_PAGE) < 0)
 		rc = smg_fail_errno(err, "cannot write pages in %s", im->dir);
+	if (rc == 0)
+		keep_map(im);
 	return rc;
 }
 
@@ -239,6 +291,7 @@ int smg_page_images_close(struct smg_page_images *im, int complete, struct smg_e
 	p->streams[im->stream].failed = !complete || rc < 0;
 	pthread_cond_broadcast(&p->more);
 	pthread_mutex_unlock(&p->lock);
+	free(im->now.range);
 	free(im);
 	return rc;
 }
@@ -288,10 +341,12 @@ int smg_page_images_next(struct smg_page_images *im, uint64_t dst_id, struct smg
 	pool_add_file(im, im->fd);
 	im->n_files++;
 	im->page = 0;
+	im->now.dst_id = dst_id;
+	im->now.n = 0;
 	return begin_map(im, map, err);
 }
 
-static int note_pages(struct smg_page_images *im, uint64_t vaddr, uint32_t nr, uint32_t flags, struct smg_err *err)
+static int note_pages(struct smg_page_images *im, uint64_t vaddr, uint64_t nr, uint32_t flags, struct smg_err *err)
 {
 	if (im->entry.nr && im->entry.vaddr + im->entry.nr * SMG_PAGE == vaddr && im->entry.flags == flags) {
 		im->entry.nr += nr;
@@ -299,9 +354,7 @@ static int note_pages(struct smg_page_images *im, uint64_t vaddr, uint32_t nr, u
 	}
 	if (flush_entry(im, err) < 0)
 		return -1;
-	im->entry.vaddr = vaddr;
-	im->entry.nr = nr;
-	im->entry.flags = flags;
+	im->entry = (struct range){vaddr, nr, flags};
 	return 0;
 }
 
@@ -346,6 +399,77 @@ int smg_page_images_zeros(struct smg_page_images *im, uint64_t vaddr, uint32_t n
 		return -1;
 	im->page += nr;
 	return 0;
+}
+
+/* ---- pages that have not changed ---- */
+
+int smg_page_images_follow(struct smg_page_images *im, unsigned before, struct smg_err *err)
+{
+	struct smg_page_pool *p = im->pool;
+	bool good;
+
+	pthread_mutex_lock(&p->lock);
+	good = before < p->n && p->streams[before].begun && !p->streams[before].open && !p->streams[before].failed;
+	pthread_mutex_unlock(&p->lock);
+	if (!good)
+		return smg_fail(err, SMG_EAGAIN, "the round before this one is not here");
+	im->follows = true;
+	im->before = before;
+	return 0;
+}
+
+static const struct map *map_before(const struct smg_page_images *im)
+{
+	const struct stream *s = &im->pool->streams[im->before];
+
+	for (unsigned i = 0; i < s->n_maps; i++)
+		if (s->maps[i].dst_id == im->now.dst_id)
+			return &s->maps[i];
+	return NULL;
+}
+
+/* The first range that ends behind vaddr. */
+static size_t find_range(const struct map *m, uint64_t vaddr)
+{
+	size_t from = 0, to = m->n;
+
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+
+		if (m->range[mid].vaddr + m->range[mid].nr * SMG_PAGE > vaddr)
+			to = mid;
+		else
+			from = mid + 1;
+	}
+	return from;
+}
+
+static bool had_all(const struct map *m, uint64_t vaddr, uint64_t nr)
+{
+	uint64_t end = vaddr + nr * SMG_PAGE;
+
+	for (size_t i = find_range(m, vaddr); vaddr < end; i++) {
+		if (i == m->n || m->range[i].vaddr > vaddr)
+			return false;
+		vaddr = m->range[i].vaddr + m->range[i].nr * SMG_PAGE;
+	}
+	return true;
+}
+
+int smg_page_images_kept(struct smg_page_images *im, uint64_t vaddr, uint64_t nr, uint32_t flags, struct smg_err *err)
+{
+	const struct map *m;
+	bool had;
+
+	if (!im->map || !im->follows)
+		return smg_fail(err, SMG_EPROTO, "pages of a round before, and there is none");
+	pthread_mutex_lock(&im->pool->lock);
+	m = map_before(im);
+	had = m && nr <= (UINT64_MAX - vaddr) / SMG_PAGE && had_all(m, vaddr, nr);
+	pthread_mutex_unlock(&im->pool->lock);
+	if (!had)
+		return smg_fail(err, SMG_EPROTO, "pages of a round before, which did not have them");
+	return note_pages(im, vaddr, nr, flags, err);
 }
 
 /* ---- pages that are there already ---- */

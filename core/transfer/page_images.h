@@ -28,6 +28,9 @@ struct smg_page_images;
  * anew). pool and dir are borrowed. SMG_EBUSY: that stream is open. */
 int smg_page_images_open(
 	struct smg_page_pool *pool, unsigned stream, const char *dir, struct smg_page_images **out, struct smg_err *err);
+/* What smg_page_images_kept leaves out is as it came in that stream, which is closed and complete; its images are to be found by
+ * CRIU as the parent of these. SMG_EAGAIN: there is no such stream. */
+int smg_page_images_follow(struct smg_page_images *im, unsigned before, struct smg_err *err);
 /* complete: the last entries are written and the images may be used; -1 where that fails. Frees in any case; pages that others
  * refer to can be read as long as the pool lives. */
 int smg_page_images_close(struct smg_page_images *im, int complete, struct smg_err *err);
@@ -39,6 +42,8 @@ int smg_page_images_next(struct smg_page_images *im, uint64_t dst_id, struct smg
 int smg_page_images_data(
 	struct smg_page_images *im, uint64_t vaddr, uint32_t nr, uint32_t flags, const void *data, struct smg_err *err);
 int smg_page_images_zeros(struct smg_page_images *im, uint64_t vaddr, uint32_t nr, uint32_t flags, struct smg_err *err);
+/* They have not changed since the round before. SMG_EPROTO: it did not have all of them, so the images would be of no use. */
+int smg_page_images_kept(struct smg_page_images *im, uint64_t vaddr, uint64_t nr, uint32_t flags, struct smg_err *err);
 /*
  * Reads nr pages that lie at `at` of the pool into buf; waits for those that are still under way on another connection (the sender
  * refers only to what it has sent before, so that wait ends). SMG_EAGAIN: that stream has failed or there is no such page.

@@ -52,7 +52,7 @@ static void receive(int fd)
 	static const unsigned char key[SMG_KEY_BYTES];
 	struct smg_wire *w = smg_wire_new(fd, NULL, NULL);
 	struct smg_page_pool *pool = smg_page_pool_new(1);
-	const struct smg_memory_target to = {images, trees, pool, 0};
+	const struct smg_memory_target to = {.images = images, .trees = trees, .pool = pool};
 	struct smg_memory_stats stats = {0};
 	struct smg_err err = {0};
 	char proof[65] = "";

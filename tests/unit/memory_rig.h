@@ -24,7 +24,7 @@
 
 /* ---- memory ---- */
 
-enum kind { ZERO, RANDOM, TEXT, DOT /* zeros, but for one byte */ };
+enum kind { ZERO, RANDOM, TEXT, DOT /* zeros, but for one byte */, KEPT /* as in the round before: no data */ };
 
 struct seg {
 	uint64_t image, vaddr;
@@ -58,7 +58,7 @@ static void fill_page(const struct seg *s, uint32_t i, char *page)
 		snprintf(page + at, 33, "page %22llu, it\n", (unsigned long long)seed);
 }
 
-static long long bytes_of(const struct seg *s, size_t n)
+__attribute__((unused)) static long long bytes_of(const struct seg *s, size_t n)
 {
 	long long sum = 0;
 
@@ -74,6 +74,7 @@ enum { PS_OPEN2 = 4, PS_PARENT, PS_ADD_F, PS_CLOSE = 0x1023, PS_FORCE_CLOSE };
 
 struct criu {
 	int fd, layout;
+	bool again; /* all images were in a round before */
 	const struct seg *segs;
 	size_t n;
 	pthread_t thread;
@@ -97,17 +98,24 @@ static int criu_says(int fd, int layout, uint32_t cmd, uint64_t nr, uint64_t vad
 	return layout == TO_4_1 ? put_all(fd, old, sizeof(old)) : put_all(fd, new, sizeof(new));
 }
 
-static int criu_opens(int fd, int layout, uint64_t image)
+static int criu_opens_again(int fd, int layout, uint64_t image, bool again)
 {
-	char no_parent = 1;
+	char parent = 2;
 
-	return criu_says(fd, layout, PS_OPEN2, 0, 0, image) == 0 && recv(fd, &no_parent, 1, 0) == 1 && !no_parent ? 0 : -1;
+	return criu_says(fd, layout, PS_OPEN2, 0, 0, image) == 0 && recv(fd, &parent, 1, 0) == 1 && parent == again ? 0 : -1;
+}
+
+__attribute__((unused)) static int criu_opens(int fd, int layout, uint64_t image)
+{
+	return criu_opens_again(fd, layout, image, false);
 }
 
 static int criu_sends(int fd, int layout, const struct seg *s)
 {
 	char page[PAGE];
 
+	if (s->kind == KEPT)
+		return criu_says(fd, layout, PS_ADD_F | 1 << 16, s->nr, s->vaddr, s->image);
 	if (criu_says(fd, layout, PS_ADD_F | PRESENT << 16, s->nr, s->vaddr, s->image) < 0)
 		return -1;
 	for (uint32_t i = 0; i < s->nr; i++) {
@@ -134,9 +142,11 @@ static void *criu_main(void *arg)
 	for (size_t i = 0; i < c->n; i++) {
 		bool next = i == 0 || c->segs[i].image != c->segs[i - 1].image;
 
-		c->rc = next ? criu_opens(c->fd, c->layout, c->segs[i].image) : 0;
-		if (c->rc < 0 || (c->rc = criu_sends(c->fd, c->layout, &c->segs[i])) < 0)
+		c->rc = next ? criu_opens_again(c->fd, c->layout, c->segs[i].image, c->again) : 0;
+		if (c->rc < 0 || (c->rc = criu_sends(c->fd, c->layout, &c->segs[i])) < 0) {
+			shutdown(c->fd, SHUT_RDWR); /* as it ends */
 			return NULL;
+		}
 	}
 	c->rc = criu_closes(c->fd, c->layout, PS_CLOSE);
 	return NULL;
@@ -150,6 +160,7 @@ struct lane {
 	size_t n;
 	int layout;
 	const char *files, *tree;
+	bool again; /* CRIU hears of each image that it was in a round before */
 	struct smg_memory_options o;
 	struct smg_pace *pace;
 	/* how */
@@ -198,7 +209,7 @@ static void lane_new(struct lane *l, const char *root, struct smg_page_pool *poo
 	lane_folders(l);
 	l->layout = FROM_4_2;
 	l->o = (struct smg_memory_options){.stream = stream, .skip_zeros = true};
-	l->to = (struct smg_memory_target){l->images, l->trees, pool, stream, 0};
+	l->to = (struct smg_memory_target){.images = l->images, .trees = l->trees, .pool = pool, .stream = stream};
 	memset(l->key, 'k', sizeof(l->key));
 	if (make_pair(l->fd) < 0)
 		abort();
@@ -206,7 +217,7 @@ static void lane_new(struct lane *l, const char *root, struct smg_page_pool *poo
 
 static int send_memory(struct lane *l, struct smg_memory_sender *s, struct smg_err *e)
 {
-	struct criu c = {.layout = l->layout, .segs = l->segs, .n = l->n};
+	struct criu c = {.layout = l->layout, .again = l->again, .segs = l->segs, .n = l->n};
 	int sv[2], rc;
 
 	if (make_pair(sv) < 0)
@@ -420,7 +431,7 @@ static int read_pagemap(const char *path, struct pagemap *map)
 	for (map->pages_id = v[1]; p && p < end && map->n < COUNT(map->entry); map->n++) {
 		p = get_message(p, v);
 		map->entry[map->n] = (struct entry){v[1], v[2], v[4], map->pages};
-		map->pages += v[2];
+		map->pages += v[4] & PRESENT ? v[2] : 0;
 	}
 	return p == end ? 0 : -1;
 }

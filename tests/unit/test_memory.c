@@ -823,7 +823,7 @@ static const struct hostile {
 } hostile[] = {
 	{NOTHING, {.type = 0}, EMPTY, SMG_EPROTO},
 	{NOTHING, {.type = REC_REPLY}, EMPTY, SMG_EPROTO},
-	{NOTHING, {.type = REC_REPLY + 1}, EMPTY, SMG_EPROTO},
+	{NOTHING, {.type = REC_KEPT + 1}, EMPTY, SMG_EPROTO},
 	{NOTHING, {UINT32_MAX, UINT32_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, EMPTY, SMG_EPROTO},
 	{NOTHING, {REC_RAW, PAGE, 0, 1, PRESENT}, BODY(rubbish, PAGE), SMG_EPROTO}, /* of no image */
 	{NOTHING, {REC_ZERO, 0, 0, 1, PRESENT}, EMPTY, SMG_EPROTO},
