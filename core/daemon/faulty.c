@@ -36,7 +36,11 @@ RUNTIME(launch, (void *ctx, const struct smg_launch *l, struct smg_shim *out, st
 RUNTIME(freeze, (void *ctx, const char *id, struct smg_err *err), id, err)
 RUNTIME(thaw, (void *ctx, const char *id, struct smg_err *err), id, err)
 RUNTIME(dump, (void *ctx, const char *id, const char *images, int64_t *bytes, struct smg_err *err), id, images, bytes, err)
-RUNTIME(dump_pages, (void *ctx, const char *id, const char *images, int pages, struct smg_err *err), id, images, pages, err)
+RUNTIME(dump_pages, (void *ctx, const char *id, const char *images, int round, int pages, struct smg_err *err), id, images, round,
+	pages, err)
+RUNTIME(pre_dump, (void *ctx, const char *id, const char *images, int round, int pages, struct smg_err *err), id, images, round,
+	pages, err)
+RUNTIME(changed, (void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err), id, anew, bytes, err)
 RUNTIME(dump_seal, (void *ctx, const char *id, const char *images, struct smg_err *err), id, images, err)
 RUNTIME(dump_end, (void *ctx, const char *id, bool gone, struct smg_err *err), id, gone, err)
 RUNTIME(memory, (void *ctx, const char *id, int64_t *bytes, struct smg_err *err), id, bytes, err)
@@ -135,6 +139,8 @@ void smg_faulty(struct smg_engine_env *env)
 	OURS(runtime, thaw);
 	OURS(runtime, dump);
 	OURS(runtime, dump_pages);
+	OURS(runtime, pre_dump);
+	OURS(runtime, changed);
 	OURS(runtime, dump_seal);
 	OURS(runtime, dump_end);
 	OURS(runtime, memory);

@@ -134,9 +134,10 @@ static int check_ancestors(const struct smg_container *c, struct smg_err *err)
 	return smg_fail(err, SMG_EBUSY, "it cannot be saved while the cgroup above it is frozen: %s", frozen);
 }
 
-static int make_images_dir(const char *dir, struct smg_err *err)
+/* round > 0: what the rounds before have left in it stays. */
+static int make_images_dir(const char *dir, int round, struct smg_err *err)
 {
-	if (smg_rmtree(dir, err) < 0 || smg_mkdirs(dir, 0700, err) < 0)
+	if ((!round && smg_rmtree(dir, err) < 0) || smg_mkdirs(dir, 0700, err) < 0)
 		return -1;
 	return chmod(dir, 0700) < 0 ? smg_fail_errno(err, "%s", dir) : 0;
 }
@@ -170,17 +171,33 @@ static int configure(const struct smg_real *rt, const struct smg_container *c, i
 	return smg_write_file(path, all, strlen(all), 0600, err);
 }
 
-static int checkpoint(struct smg_real *rt, const struct smg_container *c, const char *images_dir, int pages, struct smg_err *err)
+/* How, for runc: to disk and the processes end; or through pages and they stay, frozen or (PRE) running. */
+enum how { WHOLE, PAGES, PRE };
+
+/* parent: the folder of the round before, as images_dir sees it; NULL: there is none. */
+static int checkpoint(struct smg_real *rt, const struct smg_container *c, enum how how, const char *images_dir, const char *parent,
+	int pages, struct smg_err *err)
 {
 	SMG_AUTOFREE char *work = smg_xasprintf("%s/work", c->bundle);
 	SMG_AUTOFREE char *log = smg_xasprintf("%s/dump.log", work);
 	SMG_AUTOCLOSE int keep = pages < 0 ? -1 : fcntl(pages, F_DUPFD_CLOEXEC, SMG_KEEP_FD);
-	const char *argv[] = {"runc", "--root", rt->runc_root, "checkpoint", "--image-path", images_dir, "--work-path", work,
-		"--ext-unix-sk", "--file-locks", keep < 0 ? c->id : "--leave-running", keep < 0 ? NULL : c->id, NULL};
+	const char *argv[20] = {"runc", "--root", rt->runc_root, "checkpoint", "--image-path", images_dir, "--work-path", work,
+		"--ext-unix-sk", "--file-locks"};
 	/* No timeout: CRIU bounds the collecting of processes itself, and a dump that is killed leaves int3 in the container. */
 	struct smg_run r = {.argv = argv, .keep_fd = keep};
 	SMG_AUTOFREE char *said = NULL;
+	size_t n = 0;
 	int status;
+
+	while (argv[n])
+		n++;
+	if (how != WHOLE)
+		argv[n++] = how == PRE ? "--pre-dump" : "--leave-running";
+	if (parent) {
+		argv[n++] = "--parent-path";
+		argv[n++] = parent;
+	}
+	argv[n++] = c->id;
 
 	unlink(log);
 	if (pages >= 0 && keep < 0)
@@ -287,15 +304,17 @@ static int finish(struct smg_real *rt, struct smg_container *c, const char *imag
 	return rc;
 }
 
-static int dump_to(struct smg_real *rt, struct smg_container *c, const char *images_dir, int pages, struct smg_err *err)
+static int dump_to(struct smg_real *rt, struct smg_container *c, const char *images_dir, int round, int pages, struct smg_err *err)
 {
 	SMG_AUTOFREE char *mark = smg_xasprintf("%s/dumping", c->bundle);
+	SMG_AUTOFREE char *before = round ? smg_xasprintf(SMG_ROUND_DIR, round) : NULL;
 
 	if (begin(rt, c, err) < 0)
 		return -1;
-	if (check_ancestors(c, err) < 0 || smg_refuse(c->cgroup_dir, err) < 0 || make_images_dir(images_dir, err) < 0 ||
+	if (check_ancestors(c, err) < 0 || smg_refuse(c->cgroup_dir, err) < 0 || make_images_dir(images_dir, round, err) < 0 ||
 		smg_write_file(mark, "", 0, 0600, err) < 0 || stop_well(rt, c, err) < 0 ||
-		smg_tmpfs_pack(&c->shim, c->bundle, images_dir, err) < 0 || checkpoint(rt, c, images_dir, pages, err) < 0)
+		smg_tmpfs_pack(&c->shim, c->bundle, images_dir, err) < 0 ||
+		checkpoint(rt, c, pages < 0 ? WHOLE : PAGES, images_dir, before, pages, err) < 0)
 		return failed(rt, c, images_dir, err);
 	return 0;
 }
@@ -308,14 +327,14 @@ int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *by
 
 	if (!c)
 		return -1;
-	rc = dump_to(rt, c, images_dir, -1, err);
+	rc = dump_to(rt, c, images_dir, 0, -1, err);
 	if (rc == 0)
 		rc = finish(rt, c, images_dir, bytes, err);
 	smg_containers_put(&rt->table, c);
 	return rc;
 }
 
-int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err)
+int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err)
 {
 	struct smg_real *rt = ctx;
 	struct smg_container *c = smg_containers_get(&rt->table, id, err);
@@ -323,9 +342,38 @@ int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int p
 
 	if (!c)
 		return -1;
-	rc = dump_to(rt, c, images_dir, pages, err);
+	rc = dump_to(rt, c, images_dir, round, pages, err);
 	if (rc == 0 && smg_images_check(images_dir, err) < 0)
 		rc = failed(rt, c, images_dir, err);
+	smg_containers_put(&rt->table, c);
+	return rc;
+}
+
+static int pre_dump(struct smg_real *rt, struct smg_container *c, const char *images_dir, int round, int pages, struct smg_err *err)
+{
+	SMG_AUTOFREE char *dir = smg_xasprintf("%s/" SMG_ROUND_DIR, images_dir, round);
+	SMG_AUTOFREE char *before = round > 1 ? smg_xasprintf("../" SMG_ROUND_DIR, round - 1) : NULL;
+
+	if (check_ancestors(c, err) < 0 || smg_refuse(c->cgroup_dir, err) < 0 || make_images_dir(images_dir, round - 1, err) < 0)
+		return -1;
+	return checkpoint(rt, c, PRE, dir, before, pages, err);
+}
+
+int smg_real_pre_dump(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err)
+{
+	struct smg_real *rt = ctx;
+	struct smg_container *c = smg_containers_get(&rt->table, id, err);
+	int rc;
+
+	if (!c)
+		return -1;
+	rc = begin(rt, c, err);
+	if (rc == 0) {
+		rc = pre_dump(rt, c, images_dir, round, pages, err);
+		smg_containers_dump_ended(&rt->table, c, true);
+	}
+	if (rc < 0 && smg_pidfd_ended(c->init_fd, 0))
+		smg_fail(err, SMG_ENOENT, "%s ended while it was being copied", c->id);
 	smg_containers_put(&rt->table, c);
 	return rc;
 }

@@ -28,7 +28,11 @@ int smg_real_cleanup(struct smg_real *rt, const char *id, struct smg_err *err);
 
 int smg_real_list(void *ctx, smg_remains_fn *fn, void *arg, struct smg_err *err);
 int smg_real_dump(void *ctx, const char *id, const char *images_dir, int64_t *bytes, struct smg_err *err);
-int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err);
+int smg_real_dump_pages(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err);
+int smg_real_pre_dump(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err);
+/* The kernel tells which pages have been written to. */
+bool smg_tracks_changes(void);
+int smg_real_changed(void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err);
 int smg_real_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err);
 int smg_real_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err);
 int smg_real_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg, struct smg_err *err);

@@ -15,6 +15,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The folder of a round of pre-copy, below the images that follow it, here and where they arrive; CRIU's link "parent" leads there.
+ */
+#define SMG_ROUND_DIR "pre-%d"
+
 struct smg_owner {
 	uid_t uid;
 	gid_t gid;
@@ -113,9 +117,20 @@ struct smg_runtime_ops {
 	 * As dump, but the memory goes out through `pages`, a connected socket on whose other end somebody serves CRIU's page
 	 * client (transfer/memory.h), and images_dir gets the rest, not flushed. Success: the container is still there, frozen, and
 	 * nothing may be asked of it but dump_end. Failure as dump. pages is the caller's, who closes it afterwards; no other end
-	 * is to hold it open.
+	 * is to hold it open. round > 0: only what has changed since the pre_dump of that number, which was the last one and went
+	 * to the same images_dir.
 	 */
-	int (*dump_pages)(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err);
+	int (*dump_pages)(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err);
+	/*
+	 * Round `round` (from 1) of pre-copy: memory goes out through `pages` as by dump_pages while the container runs; from the
+	 * second round on what has changed since the one before. It stands still for as long as CRIU collects. What CRIU notes for
+	 * the next round goes below images_dir, which the first round makes anew. No exec runs meanwhile (as dump). Failure: the
+	 * container runs on all the same. SMG_EUNSUP: this kernel does not track changes.
+	 */
+	int (*pre_dump)(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err);
+	/* Bytes that have changed since the last pre_dump, or the last call with anew: from then on changes are counted anew, and
+	 * *bytes is 0. SMG_EUNSUP: this kernel does not track changes. */
+	int (*changed)(void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err);
 	/*
 	 * In the course of dump_pages, when CRIU has closed its page server's exchange and waits for the answer: notes in
 	 * images_dir what CRIU made for open files whose names are gone, since it takes that away again at the end of such a dump.

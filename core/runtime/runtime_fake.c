@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #define MAX_RULES 32
+#define MAX_CHANGED 16
 
 struct fake_container {
 	char *id, *dir;
@@ -37,6 +38,8 @@ struct fake {
 	char *log;
 	bool obeys;
 	bool reset;
+	int64_t memory, changed[MAX_CHANGED];
+	int n_changed, next_changed;
 	pid_t last_pid;
 	smg_exit_fn *on_exit;
 	void *arg;
@@ -120,8 +123,7 @@ static int write_images(struct fake *f, const char *id, const char *images_dir, 
 	struct fake_container *c;
 
 	text = smg_xasprintf("%lld %s", (long long)serial, id);
-	if (smg_rmtree(images_dir, err) < 0 || smg_mkdirs(images_dir, 0700, err) < 0 ||
-		smg_write_file(image, text, strlen(text), 0600, err) < 0)
+	if (smg_mkdirs(images_dir, 0700, err) < 0 || smg_write_file(image, text, strlen(text), 0600, err) < 0)
 		return -1;
 	pthread_mutex_lock(&f->lock);
 	c = find(f, id);
@@ -246,7 +248,7 @@ static int fake_dump(void *ctx, const char *id, const char *images_dir, int64_t 
 		set_state(f, id, SMG_FAKE_RUNNING, NULL);
 		return -1;
 	}
-	if (write_images(f, id, images_dir, err) < 0)
+	if (smg_rmtree(images_dir, err) < 0 || write_images(f, id, images_dir, err) < 0)
 		return -1;
 	*bytes = (int64_t)strlen(id);
 	leave_unfinished(f, id);
@@ -292,35 +294,68 @@ static int fake_cleanup(void *ctx, const char *id, struct smg_err *err)
 }
 
 /* What CRIU 4.2's page client says for a process with two pages: the id's bytes, and zeros. */
-static int say_pages(int fd, const char *id, struct smg_err *err)
+/* CRIU's page client of 4.2 with two pages; `again`: the second one is as it was in the round before. */
+enum { PS_OPEN2 = 4, PS_ADD_F = 6, PS_FORCE_CLOSE = 0x1024, PE_PARENT = 1 << 16, PE_PRESENT = 4 << 16 };
+
+static bool say(int fd, uint32_t cmd, uint64_t pages, uint64_t vaddr)
 {
-	struct {
+	const struct {
 		uint32_t cmd, gap;
 		uint64_t pages, vaddr, dst_id;
-	} c[3] = {{4, 0, 0, 0, 0x101}, {6 | 4 << 16, 0, 2, 0x10000, 0x101}, {0x1024, 0, 0, 0, 0}};
-	char pages[2 * 4096] = "", byte;
+	} c = {cmd, 0, pages, vaddr, cmd == PS_FORCE_CLOSE ? 0 : 0x101};
+
+	return send(fd, &c, sizeof(c), MSG_NOSIGNAL) == sizeof(c);
+}
+
+static int say_pages(int fd, const char *id, bool again, struct smg_err *err)
+{
+	uint64_t n = again ? 1 : 2;
+	char pages[2 * 4096] = "", had = 2;
 	int32_t status;
 
 	snprintf(pages, 4096, "%s", id);
-	if (send(fd, &c[0], sizeof(c[0]), MSG_NOSIGNAL) < 0 || recv(fd, &byte, 1, 0) != 1 ||
-		send(fd, &c[1], sizeof(c[1]), MSG_NOSIGNAL) < 0 || send(fd, pages, sizeof(pages), MSG_NOSIGNAL) < 0 ||
-		send(fd, &c[2], sizeof(c[2]), MSG_NOSIGNAL) < 0 || recv(fd, &status, sizeof(status), 0) != sizeof(status))
-		return smg_fail(err, SMG_ESYS, "the page server does not answer");
-	return 0;
+	if (say(fd, PS_OPEN2, 0, 0) && recv(fd, &had, 1, 0) == 1 && had == again && say(fd, PS_ADD_F | PE_PRESENT, n, 0x10000) &&
+		send(fd, pages, n * 4096, MSG_NOSIGNAL) > 0 && (!again || say(fd, PS_ADD_F | PE_PARENT, 1, 0x11000)) &&
+		say(fd, PS_FORCE_CLOSE, 0, 0) && recv(fd, &status, sizeof(status), 0) == sizeof(status))
+		return 0;
+	return smg_fail(err, SMG_ESYS, "the page server does not answer as it should");
 }
 
-static int fake_dump_pages(void *ctx, const char *id, const char *images_dir, int pages, struct smg_err *err)
+static int fake_dump_pages(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err)
 {
 	struct fake *f = ctx;
 
-	if (enter(f, "dump_pages", id, err) < 0 || say_pages(pages, id, err) < 0) {
+	if (enter(f, "dump_pages", id, err) < 0 || say_pages(pages, id, round > 0, err) < 0) {
 		smg_rmtree(images_dir, NULL);
 		set_state(f, id, SMG_FAKE_RUNNING, NULL);
 		return -1;
 	}
-	if (write_images(f, id, images_dir, err) < 0)
+	if ((!round && smg_rmtree(images_dir, err) < 0) || write_images(f, id, images_dir, err) < 0)
 		return -1;
 	return set_state(f, id, SMG_FAKE_FROZEN, err);
+}
+
+static int fake_pre_dump(void *ctx, const char *id, const char *images_dir, int round, int pages, struct smg_err *err)
+{
+	SMG_AUTOFREE char *dir = smg_xasprintf("%s/" SMG_ROUND_DIR, images_dir, round);
+
+	if (enter(ctx, "pre_dump", id, err) < 0 || say_pages(pages, id, round > 1, err) < 0)
+		return -1;
+	return smg_mkdirs(dir, 0700, err);
+}
+
+static int fake_changed(void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err)
+{
+	struct fake *f = ctx;
+
+	if (enter(f, "changed", id, err) < 0)
+		return -1;
+	pthread_mutex_lock(&f->lock);
+	*bytes = f->n_changed && !anew ? f->changed[f->next_changed] : 0;
+	if (!anew && f->next_changed < f->n_changed - 1)
+		f->next_changed++;
+	pthread_mutex_unlock(&f->lock);
+	return f->n_changed ? 0 : smg_fail(err, SMG_EUNSUP, "no changes are tracked here");
 }
 
 static int fake_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err)
@@ -348,7 +383,9 @@ static int fake_memory(void *ctx, const char *id, int64_t *bytes, struct smg_err
 
 	if (enter(f, "memory", id, err) < 0)
 		return -1;
-	*bytes = 2 * 4096;
+	pthread_mutex_lock(&f->lock);
+	*bytes = f->memory;
+	pthread_mutex_unlock(&f->lock);
 	return smg_fake_state(&(struct smg_runtime){NULL, f}, id) == SMG_FAKE_NONE ? missing(id, err) : 0;
 }
 
@@ -417,6 +454,8 @@ static const struct smg_runtime_ops fake_ops = {
 	.thaw = fake_thaw,
 	.dump = fake_dump,
 	.dump_pages = fake_dump_pages,
+	.pre_dump = fake_pre_dump,
+	.changed = fake_changed,
 	.dump_seal = fake_dump_seal,
 	.dump_end = fake_dump_end,
 	.obstacles = fake_obstacles,
@@ -443,6 +482,7 @@ int smg_fake_runtime(smg_exit_fn *on_exit, void *arg, struct smg_runtime *out)
 	f->obeys = true;
 	f->log = smg_xstrdup("");
 	f->last_pid = 1000;
+	f->memory = 2 * 4096;
 	*out = (struct smg_runtime){&fake_ops, f};
 	return 0;
 }
@@ -511,6 +551,16 @@ void smg_fake_reset(struct smg_runtime *rt)
 	f->reset = true;
 	while (f->head)
 		drop(f, f->head->id);
+}
+
+void smg_fake_changes(struct smg_runtime *rt, int64_t memory, const int64_t *bytes, int n)
+{
+	struct fake *f = rt->ctx;
+
+	f->memory = memory;
+	memcpy(f->changed, bytes, (size_t)n * sizeof(*bytes));
+	f->n_changed = n;
+	f->next_changed = 0;
 }
 
 void smg_fake_obeys(struct smg_runtime *rt, bool obeys)

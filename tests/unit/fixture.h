@@ -438,9 +438,17 @@ static int d_kill(void *ctx, const char *id, int signo, struct smg_err *err)
 	return THROUGH(RT, kill, id, signo, err);
 }
 
-static int d_dump_pages(void *ctx, const char *id, const char *images, int pages, struct smg_err *err)
+static int d_pre_dump(void *ctx, const char *id, const char *images, int round, int pages, struct smg_err *err)
 {
-	return THROUGH(RT, dump_pages, id, images, pages, err);
+	return THROUGH(RT, pre_dump, id, images, round, pages, err);
+}
+static int d_changed(void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err)
+{
+	return THROUGH(RT, changed, id, anew, bytes, err);
+}
+static int d_dump_pages(void *ctx, const char *id, const char *images, int round, int pages, struct smg_err *err)
+{
+	return THROUGH(RT, dump_pages, id, images, round, pages, err);
 }
 
 static int d_dump_seal(void *ctx, const char *id, const char *images, struct smg_err *err)
@@ -515,6 +523,8 @@ static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.thaw = d_thaw,
 	.dump = d_dump,
 	.dump_pages = d_dump_pages,
+	.pre_dump = d_pre_dump,
+	.changed = d_changed,
 	.dump_seal = d_dump_seal,
 	.dump_end = d_dump_end,
 	.obstacles = d_obstacles,
