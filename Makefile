@@ -18,7 +18,7 @@ WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wformat=2 -Wstrict-prot
 CPPFLAGS += -D_GNU_SOURCE -iquote core -DSMG_VERSION='"$(VERSION)"' -DSMG_LIBEXECDIR='"$(LIBEXECDIR)"' \
 	-DSMG_BINDIR='"$(BINDIR)"' -DSMG_CONF_PATH='"$(SYSCONFDIR)/smigrate/smigrate.conf"'
 ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARN) $(CFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS     = -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lmunge -pthread
+LIBS     = -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lmunge -lm -pthread
 
 lib_src    := $(wildcard $(addprefix core/,$(addsuffix /*.c,base workflow state runtime transfer engine)))
 slurm_src  := $(filter-out %_fake.c,$(wildcard core/slurm/*.c))
@@ -45,7 +45,7 @@ plugin   := $(BUILD)/spank_smigrate.so
 units    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(unit_src))
 benches  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(bench_src))
 
-.PHONY: all deps unit units drives benches check triggers faults soak model demo lint asan bench fuzz valgrind install deb clean help
+.PHONY: all deps unit units drives benches check check-vm triggers faults soak model demo lint asan bench fuzz valgrind install deb clean help
 all: $(programs) $(plugin)
 
 # What is built as another version is built anew.
@@ -117,6 +117,11 @@ check: ## every test, in the box too (root); sets up what it needs
 	tests/deps
 	$(MAKE) all $(units)
 	BUILD=$(BUILD) tests/run all
+
+check-vm: ## what needs whole machines: every test on guests in QEMU (root); sets up what it needs
+	tests/deps
+	$(MAKE) all
+	BUILD=$(BUILD) tests/run vm
 
 triggers: ## every way in which Slurm takes a node, row by row (root)
 	tests/deps

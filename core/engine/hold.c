@@ -148,20 +148,24 @@ static int64_t land_max(const struct smg_engine *e)
 	return sysinfo(&si) == 0 ? (int64_t)si.totalram * si.mem_unit / 2 : 0;
 }
 
-/* No job may ever be killed for want of what lies here: only memory that Slurm has given to nobody, and that is free besides. */
-static bool fits_in_memory(struct smg_engine *e, int64_t bytes)
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Bytes. No job may ever be killed for want of what lies here: only memory that Slurm has given to nobody, and that is free
+ * besides. */
+static int64_t memory_to_be_had(struct smg_engine *e)
 {
 	struct smg_slurm *sl = &e->env.slurm;
 	struct smg_err err = {0};
-	int64_t free_b = available_memory() * 9 / 10, held = held_now(e), unallocated = -1;
+	int64_t held = held_now(e), unallocated = -1, most = least(available_memory() * 9 / 10, land_max(e) - held);
 
-	if (held + bytes > land_max(e))
-		return false;
 	if (sl->ops->unallocated(sl->ctx, e->env.config.node, &unallocated, &err) < 0) {
 		smg_warn("%s: nothing is held in memory", err.msg);
-		return false;
+		return -1;
 	}
-	return bytes <= free_b && (unallocated < 0 || held + bytes <= unallocated);
+	return unallocated < 0 ? most : least(most, unallocated - held);
 }
 
 /* ---- time ---- */
@@ -394,20 +398,35 @@ static void list(struct smg_engine *e, struct hold *h)
 	hold_watch_start(e);
 }
 
+/* Memory, or the disk. How much of `more`, which pre-copy would like to have besides: what is copied in rounds lies here in as many
+ * layers. */
+static int64_t grant(struct smg_engine *e, struct hold *h, int64_t bytes, int64_t more, bool disk)
+{
+	int64_t most = e->env.config.durable_disk || disk ? -1 : memory_to_be_had(e);
+
+	h->granted = bytes + bytes / 16 + ROOM_EXTRA;
+	h->in_memory = h->granted <= most;
+	if (!h->in_memory)
+		return more;
+	if (h->granted + more > most)
+		return 0;
+	h->granted += more;
+	return more;
+}
+
 int hold_room(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	const char *workflow = json_str(req, "workflow");
-	int64_t bytes = json_int(req, "bytes");
+	int64_t bytes = json_int(req, "bytes"), more = json_int(req, "more");
 	struct smg_peer *p = &e->env.peer;
 	SMG_AUTOFREE char *cred = NULL;
 	struct hold *h;
 
-	if (!hold_good_name(workflow) || bytes < 0 || bytes > INT64_MAX / 4)
+	if (!hold_good_name(workflow) || bytes < 0 || bytes > INT64_MAX / 4 || more < 0 || more > INT64_MAX / 4)
 		return smg_fail(err, SMG_EINVAL, "a request for room that makes no sense");
 	h = hold_new(e, workflow);
 	h->job = (uint32_t)json_int(req, "job");
-	h->granted = bytes + bytes / 16 + ROOM_EXTRA;
-	h->in_memory = !e->env.config.durable_disk && !json_is_true(json_object_get(req, "disk")) && fits_in_memory(e, h->granted);
+	more = grant(e, h, bytes, more, json_is_true(json_object_get(req, "disk")));
 	h->secret_until = smg_steady_us() + SECRET_KEPT_US;
 	snprintf(h->migration, sizeof(h->migration), "%s", json_str(req, "migration"));
 	snprintf(h->from, sizeof(h->from), "%s", from);
@@ -431,8 +450,8 @@ int hold_room(struct smg_engine *e, const char *from, const json_t *req, json_t 
 	smg_info("%s: room for %.1f MB in %s, asked for by %s", workflow, (double)h->granted / 1e6,
 		h->in_memory ? "memory" : "StateDir", from);
 	*reply = rates_answer(e);
-	json_object_update_new(
-		*reply, json_pack("{s:b,s:b,s:s}", "in_memory", h->in_memory, "encrypt", e->env.config.encrypt, "key", cred));
+	json_object_update_new(*reply, json_pack("{s:b,s:b,s:s,s:I}", "in_memory", h->in_memory, "encrypt", e->env.config.encrypt,
+					       "key", cred, "more", (json_int_t)more));
 	return 0;
 }
 

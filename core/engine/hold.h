@@ -14,7 +14,9 @@ struct held {
 	int64_t attempt; /* of the last connection that was let in */
 	int fd;		 /* the one that is being received from; -1: none */
 	bool complete;
-	bool landed; /* its folder is the workflow's own by now */
+	int rounds;	 /* of pre-copy that are here whole */
+	unsigned stream; /* of the last of them, in the pool */
+	bool landed;	 /* its folder is the workflow's own by now */
 	int64_t bytes;
 };
 

@@ -15,6 +15,9 @@ struct arrival {
 	char service[256];
 	unsigned stream;
 	int64_t attempt;
+	int round;	 /* of pre-copy; 0: what makes it whole */
+	int after;	 /* so many rounds, which are here; 0: it is all of it */
+	unsigned before; /* where after: the stream of the last of them */
 };
 
 void hold_token(char out[65], const unsigned char *key, const char *migration, const char *service, int64_t attempt)
@@ -41,6 +44,10 @@ static int admit(struct smg_engine *e, struct hold *h, const json_t *req, struct
 		return smg_fail(err, SMG_EPERM, "the token was used before");
 	if (h->landed || h->dropped)
 		return smg_fail(err, SMG_EBUSY, "workflow %s is landing already", h->workflow);
+	if (json_int(req, "after") && (!s || s->rounds != json_int(req, "after")))
+		return smg_fail(err, SMG_EAGAIN, "the rounds before are not here any more");
+	if (json_int(req, "round") && json_int(req, "round") != json_int(req, "after") + 1)
+		return smg_fail(err, SMG_EINVAL, "a round out of order");
 	if (!s) {
 		h->services = smg_xrealloc(h->services, h->n + 1, sizeof(*h->services));
 		s = &h->services[h->n++];
@@ -77,6 +84,35 @@ static int take_turn(struct arrival *a, int fd, struct smg_err *err)
 	return ours ? 0 : smg_fail(err, SMG_EAGAIN, "another connection for %s is open", a->service);
 }
 
+/* A folder for a round, or for what follows the rounds; CRIU finds the one before it by a link. */
+static int make_round_dir(const char *dir, int before, bool beside, struct smg_err *err)
+{
+	SMG_AUTOFREE char *link = smg_xasprintf("%s/parent", dir);
+	SMG_AUTOFREE char *to = smg_xasprintf("%s" SMG_ROUND_DIR, beside ? "../" : "", before);
+
+	if (smg_mkdirs(dir, 0700, err) < 0)
+		return -1;
+	return before && symlink(to, link) < 0 ? smg_fail_errno(err, "cannot make %s", link) : 0;
+}
+
+static int receive_round(struct arrival *a, struct smg_wire *w, struct smg_memory_stats *stats, char proof[65], struct smg_err *err)
+{
+	SMG_AUTOFREE char *service = smg_xasprintf("%s/%s", a->h->dir, a->service);
+	SMG_AUTOFREE char *dir = smg_xasprintf("%s/images/" SMG_ROUND_DIR, service, a->round);
+	const struct smg_memory_target to = {.images = dir,
+		.trees = dir,
+		.pool = a->h->pool,
+		.stream = a->stream,
+		.attempt = a->attempt,
+		.before = a->after ? &a->before : NULL};
+
+	if (!a->after && smg_rmtree(service, err) < 0)
+		return -1;
+	if (make_round_dir(dir, a->after, true, err) < 0)
+		return -1;
+	return smg_memory_receive(w, a->h->key, &to, stats, proof, err);
+}
+
 static int receive(struct arrival *a, struct smg_wire *w, struct smg_memory_stats *stats, char proof[65], struct smg_err *err)
 {
 	SMG_AUTOFREE char *dir = smg_xasprintf("%s/%s", a->h->dir, a->service);
@@ -84,10 +120,18 @@ static int receive(struct arrival *a, struct smg_wire *w, struct smg_memory_stat
 	SMG_AUTOFREE char *disk = smg_xasprintf("%s/%s", a->h->disk, a->service);
 	SMG_AUTOFREE char *link = smg_xasprintf("%s/images", disk);
 	SMG_AUTOFREE char *done = smg_xasprintf("%s/complete", dir);
-	struct smg_memory_target to = {images, disk, a->h->pool, a->stream, a->attempt};
+	const struct smg_memory_target to = {.images = images,
+		.trees = disk,
+		.pool = a->h->pool,
+		.stream = a->stream,
+		.attempt = a->attempt,
+		.before = a->after ? &a->before : NULL};
 
-	if (smg_rmtree(dir, err) < 0 || smg_rmtree(disk, err) < 0 || smg_mkdirs(disk, 0700, err) < 0 ||
-		smg_mkdirs(images, 0700, err) < 0)
+	if (!a->after && smg_rmtree(dir, err) < 0)
+		return -1;
+	if (strcmp(dir, disk) != 0 && smg_rmtree(disk, err) < 0)
+		return -1;
+	if (smg_mkdirs(disk, 0700, err) < 0 || make_round_dir(images, a->after, false, err) < 0)
 		return -1;
 	if (smg_memory_receive(w, a->h->key, &to, stats, proof, err) < 0 || smg_fault("hold.received", SMG_ENOSPC, err) < 0)
 		return -1;
@@ -125,8 +169,10 @@ static void arrived(struct arrival *a, int fd, bool ok, int64_t bytes)
 	if (s->fd == fd)
 		s->fd = -1;
 	if (s->attempt == a->attempt) {
-		s->complete = ok;
-		s->bytes = bytes;
+		s->complete = ok && !a->round;
+		s->bytes = ok && a->after ? s->bytes + bytes : bytes;
+		s->rounds = ok ? a->round : 0;
+		s->stream = a->stream;
 	}
 	a->h->streams--;
 	a->h->secret_until = smg_steady_us() + SECRET_KEPT_US;
@@ -145,7 +191,7 @@ static void serve_stream(void *arg, int fd)
 
 	if (w && (!a->e->env.config.encrypt || smg_wire_encrypt(w, a->h->key, true, &err) == 0)) {
 		if (take_turn(a, fd, &err) == 0) {
-			rc = receive(a, w, &stats, proof, &err);
+			rc = a->round ? receive_round(a, w, &stats, proof, &err) : receive(a, w, &stats, proof, &err);
 			if (rc < 0)
 				drop_failed(a);
 		}
@@ -167,6 +213,7 @@ int hold_stream(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 	struct hold *h = hold_get(e, json_str(req, "workflow"));
 	const char *service = json_str(req, "service");
 	struct arrival *a;
+	unsigned before = 0;
 	int rc;
 
 	if (!h)
@@ -178,13 +225,21 @@ int hold_stream(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 	}
 	pthread_mutex_lock(&e->hold_lock);
 	rc = admit(e, h, req, err);
+	if (rc == 0)
+		before = held_find(h, service)->stream;
 	pthread_mutex_unlock(&e->hold_lock);
 	if (rc < 0) {
 		hold_put(e, h);
 		return -1;
 	}
 	a = smg_xcalloc(1, sizeof(*a));
-	*a = (struct arrival){.e = e, .h = h, .stream = (unsigned)json_int(req, "stream"), .attempt = json_int(req, "attempt")};
+	*a = (struct arrival){.e = e,
+		.h = h,
+		.stream = (unsigned)json_int(req, "stream"),
+		.attempt = json_int(req, "attempt"),
+		.round = (int)json_int(req, "round"),
+		.after = (int)json_int(req, "after"),
+		.before = before};
 	snprintf(a->service, sizeof(a->service), "%s", service);
 	*rest = (struct smg_peer_rest){.serve = serve_stream, .arg = a};
 	*reply = json_pack("{s:b}", "ok", 1);

@@ -17,6 +17,7 @@
 #include "state/machine.h"
 #include "transfer/memory.h"
 #include "workflow/plan.h"
+#include "workflow/rounds.h"
 #include "workflow/dag.h"
 #include "workflow/spec.h"
 
@@ -44,22 +45,25 @@ struct svc {
 	char *id, *dir; /* container id; its folder under StateDir */
 	struct smg_shim shim;
 	int64_t attempts, exit_status, image_bytes;
-	int64_t memory;		      /* what a dump has to move, as the kernel counted it when the save began */
-	int64_t streams;	      /* connections made for it in the present migration: no token twice */
-	struct smg_memory_stats sent; /* of the present stream */
-	int64_t stream_began;	      /* steady clock */
-	int tries;		      /* of the present restore or fetch */
-	int64_t retry_at;	      /* steady clock: not before */
-	int64_t kill_at;	      /* steady clock: SIGKILL if it still runs then */
-	int64_t started;	      /* steady clock */
-	int64_t restart_at;	      /* PENDING, to be started again: steady clock, not before; 0: it is not that */
-	int64_t restart_pause;	      /* the last one, in us; 0: there has been none */
-	int64_t frozen_at;	      /* steady clock: stands still since, its job being suspended; 0: it does not */
-	bool unstoppable;	      /* it could not be frozen, in the present suspension */
-	bool stuck;		      /* it could not be thawed, which has been said */
-	bool lost;		      /* with the node: it begins anew in the job's next run */
-	bool told_unmet;	      /* that this node cannot keep its limits has been said */
-	int64_t next_probe;	      /* steady clock */
+	int64_t memory;			  /* what a dump has to move, as the kernel counted it when the save began */
+	int64_t streams;		  /* connections made for it in the present migration: no token twice */
+	struct smg_memory_stats sent;	  /* of the present stream */
+	struct smg_memory_rounds *rounds; /* of pre-copy, in the present migration; NULL: none */
+	int round;			  /* how many have been sent */
+	int64_t copied;			  /* bytes, by them */
+	int64_t stream_began;		  /* steady clock */
+	int tries;			  /* of the present restore or fetch */
+	int64_t retry_at;		  /* steady clock: not before */
+	int64_t kill_at;		  /* steady clock: SIGKILL if it still runs then */
+	int64_t started;		  /* steady clock */
+	int64_t restart_at;		  /* PENDING, to be started again: steady clock, not before; 0: it is not that */
+	int64_t restart_pause;		  /* the last one, in us; 0: there has been none */
+	int64_t frozen_at;		  /* steady clock: stands still since, its job being suspended; 0: it does not */
+	bool unstoppable;		  /* it could not be frozen, in the present suspension */
+	bool stuck;			  /* it could not be thawed, which has been said */
+	bool lost;			  /* with the node: it begins anew in the job's next run */
+	bool told_unmet;		  /* that this node cannot keep its limits has been said */
+	int64_t next_probe;		  /* steady clock */
 	unsigned bad_probes;
 	enum probe_health health;
 	char message[512];
@@ -79,6 +83,7 @@ struct migration {
 struct target {
 	bool ready; /* room has been made there */
 	bool in_memory, encrypt;
+	int64_t more; /* bytes that there is room for besides, for rounds of pre-copy; 0: none */
 	char node[64];
 	unsigned cores;
 	struct smg_rates rates; /* what it knows of restores and landings there */
@@ -496,6 +501,17 @@ void stream_aim(struct wf *wf, struct leaving *l);
  * stream_commit or nothing. -1: it goes on running; SMG_ENOENT: it has ended, SMG_EUNSUP: CRIU cannot save it. Without the lock.
  */
 int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct smg_err *err);
+/* A round of pre-copy of service i, which runs on: what has changed since the last one (the first: all). Where it fails all rounds
+ * so far count for nothing. Blocks; without the lock. */
+int stream_round(struct wf *wf, size_t i, int64_t *bytes, struct smg_err *err);
+
+/* ---- precopy.c ---- */
+/* What is known so far of the way to the target: rate, round_s and stop_s. */
+void precopy_speeds(struct wf *wf, struct smg_rounds *r);
+/* Whether the services are to run on while their memory is sent for the first time. Without the lock. */
+bool precopy_wants(struct wf *wf, const struct leaving *l);
+/* Rounds, in that order and so many at one time, until little is left, or more of them gain nothing. Under the lock. */
+void precopy(struct wf *wf, const struct leaving *l, const size_t *order, size_t n, size_t limit);
 /* The copy is on record: the container here ends, and what it had not finished writing is kept for the next node. */
 void stream_commit(struct wf *wf, size_t i);
 /* The room at the target is not needed. Under the lock, which it lets go. */

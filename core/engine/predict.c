@@ -165,6 +165,15 @@ static struct smg_speeds speeds_to(struct smg_engine *e, const char *node, const
 	return out;
 }
 
+void precopy_speeds(struct wf *wf, struct smg_rounds *r)
+{
+	struct smg_speeds s = speeds_to(wf->e, wf->target.node, &wf->target.rates);
+
+	r->rate = s.link.all_bytes_s;
+	r->round_s = s.dump_fixed_s;
+	r->stop_s = s.dump_fixed_s + s.land_s + s.restore_fixed_s;
+}
+
 int plan_make(struct wf *wf, const struct target *t, double deadline_s, struct route *r, struct smg_err *err)
 {
 	struct smg_engine *e = wf->e;

@@ -477,8 +477,12 @@ void save_services(struct wf *wf, struct leaving *l)
 	pthread_mutex_lock(&wf->lock);
 	if (stage_off(wf))
 		return;
-	if (stream)
+	if (stream) {
 		plan_turns(wf, l, &t); /* while all still run */
+		precopy(wf, l, t.order, t.n, t.limit);
+	}
+	if (stage_off(wf))
+		return free(t.order);
 	hold_network(wf);
 	freeze_all(wf);
 	if (stream)

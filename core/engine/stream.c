@@ -67,11 +67,12 @@ static json_t *waiting_at(const struct wf *wf, const char *node)
 	return names;
 }
 
-static int ask_room(struct wf *wf, const char *node, int64_t bytes, struct smg_err *err)
+/* more: that it would be well to have besides, for rounds of pre-copy. */
+static int ask_room(struct wf *wf, const char *node, int64_t bytes, int64_t more, struct smg_err *err)
 {
-	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:b}", "op", "room", "workflow", wf->id, "migration",
-		wf->mig.id, "job", (json_int_t)wf->job, "bytes", (json_int_t)bytes, "keep", waiting_at(wf, node), "disk",
-		!wf->hand && wf->spec->strategy != SMG_STRATEGY_STREAM);
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:b}", "op", "room", "workflow", wf->id, "migration",
+		wf->mig.id, "job", (json_int_t)wf->job, "bytes", (json_int_t)bytes, "more", (json_int_t)more, "keep",
+		waiting_at(wf, node), "disk", !wf->hand && wf->spec->strategy != SMG_STRATEGY_STREAM);
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct smg_peer *p = &wf->e->env.peer;
 	struct target *t = &wf->target;
@@ -80,6 +81,7 @@ static int ask_room(struct wf *wf, const char *node, int64_t bytes, struct smg_e
 		p->ops->unseal(p->ctx, json_str(reply, "key"), t->key, sizeof(t->key), err) < 0)
 		return -1;
 	t->in_memory = json_is_true(json_object_get(reply, "in_memory"));
+	t->more = json_int(reply, "more"); /* none from a release that knows of no rounds */
 	t->encrypt = json_is_true(json_object_get(reply, "encrypt"));
 	snprintf(t->node, sizeof(t->node), "%s", node);
 	target_rates(t, reply);
@@ -111,7 +113,7 @@ void stream_aim(struct wf *wf, struct leaving *l)
 	if (!l->node[0])
 		return;
 	bytes = stream_measure(wf);
-	if (ask_room(wf, l->node, bytes, &err) == 0)
+	if (ask_room(wf, l->node, bytes, precopy_wants(wf, l) ? bytes : 0, &err) == 0)
 		return;
 	forgo_room(wf, l->node);
 	if (l->hand)
@@ -130,12 +132,32 @@ void stream_call_off(struct wf *wf)
 	pthread_mutex_lock(&wf->lock);
 }
 
+static char *out_dir(const struct wf *wf, size_t i)
+{
+	return smg_xasprintf("%s/out/%s", wf->e->env.memory_dir, wf->svc[i].id);
+}
+
+static void forget_rounds(struct svc *s)
+{
+	smg_memory_rounds_free(s->rounds);
+	s->rounds = NULL;
+	s->round = 0;
+	s->copied = 0;
+}
+
 void stream_close(struct wf *wf)
 {
 	SMG_AUTOJSON json_t *there = wf->target.ready ? waiting_at(wf, wf->target.node) : NULL;
 
 	if (there && !json_array_size(there))
 		land_room_unused(wf, wf->target.node);
+	for (size_t i = 0; i < wf->spec->n; i++) {
+		SMG_AUTOFREE char *images = wf->svc[i].round ? out_dir(wf, i) : NULL;
+
+		if (images)
+			smg_rmtree(images, NULL);
+		forget_rounds(&wf->svc[i]);
+	}
 	smg_page_index_free(wf->target.index);
 	memset(&wf->target, 0, sizeof(wf->target));
 }
@@ -154,11 +176,18 @@ static bool set_wire(struct wf *wf, size_t i, int fd)
 	return !off;
 }
 
-struct pump {
+/* One sending of a service's memory: all of it at once, or a round of pre-copy, or what the rounds have left. */
+struct sending {
 	struct wf *wf;
 	size_t i;
-	struct smg_memory_sender *sender;
+	bool pre;  /* a round: the service runs on */
+	bool refs; /* pages that are there already are not sent again */
 	const char *images;
+};
+
+struct pump {
+	const struct sending *what;
+	struct smg_memory_sender *sender;
 	int fd;
 	int rc;
 	struct smg_err err;
@@ -181,10 +210,11 @@ static bool has_entries(const char *dir)
 static int send_layer(void *arg, struct smg_err *err)
 {
 	struct pump *p = arg;
-	struct smg_runtime *rt = &p->wf->e->env.runtime;
-	SMG_AUTOFREE char *upper = smg_xasprintf("%s/upper", p->wf->svc[p->i].dir);
+	const struct svc *s = &p->what->wf->svc[p->what->i];
+	struct smg_runtime *rt = &p->what->wf->e->env.runtime;
+	SMG_AUTOFREE char *upper = smg_xasprintf("%s/upper", s->dir);
 
-	if (rt->ops->dump_seal(rt->ctx, p->wf->svc[p->i].id, p->images, err) < 0)
+	if (rt->ops->dump_seal(rt->ctx, s->id, p->what->images, err) < 0)
 		return -1;
 	return has_entries(upper) ? smg_memory_send_tree(p->sender, upper, "upper", err) : 0;
 }
@@ -194,7 +224,7 @@ static void *pump_main(void *arg)
 {
 	struct pump *p = arg;
 
-	p->rc = smg_memory_send_pages(p->sender, p->fd, send_layer, p, &p->err);
+	p->rc = smg_memory_send_pages(p->sender, p->fd, p->what->pre ? NULL : send_layer, p, &p->err);
 	if (p->rc < 0)
 		shutdown(p->fd, SHUT_RDWR);
 	return NULL;
@@ -222,10 +252,27 @@ static int not_the_service(struct smg_err *err)
 	return -1;
 }
 
-static int dump_through(struct wf *wf, size_t i, struct smg_memory_sender *sender, const char *images, struct smg_err *err)
+static int dump(const struct sending *d, int pages, struct smg_err *err)
 {
-	struct smg_runtime *rt = &wf->e->env.runtime;
-	struct pump p = {.wf = wf, .i = i, .sender = sender, .images = images};
+	struct smg_runtime *rt = &d->wf->e->env.runtime;
+	const struct svc *s = &d->wf->svc[d->i];
+
+	return d->pre ? rt->ops->pre_dump(rt->ctx, s->id, d->images, s->round + 1, pages, err)
+		      : rt->ops->dump_pages(rt->ctx, s->id, d->images, s->round, pages, err);
+}
+
+/* It runs on. */
+static void undo_dump(const struct sending *d)
+{
+	struct smg_runtime *rt = &d->wf->e->env.runtime;
+
+	if (!d->pre)
+		rt->ops->dump_end(rt->ctx, d->wf->svc[d->i].id, false, NULL);
+}
+
+static int dump_through(const struct sending *d, struct smg_memory_sender *sender, struct smg_err *err)
+{
+	struct pump p = {.what = d, .sender = sender};
 	pthread_t t;
 	int sv[2], rc;
 
@@ -237,12 +284,12 @@ static int dump_through(struct wf *wf, size_t i, struct smg_memory_sender *sende
 		close(sv[1]);
 		return smg_fail(err, SMG_EAGAIN, "no thread to be had");
 	}
-	rc = rt->ops->dump_pages(rt->ctx, wf->svc[i].id, images, sv[1], err);
+	rc = dump(d, sv[1], err);
 	close(sv[1]);
 	pthread_join(t, NULL);
 	close(sv[0]);
 	if (rc == 0 && p.rc < 0)
-		rt->ops->dump_end(rt->ctx, wf->svc[i].id, false, NULL);
+		undo_dump(d);
 	/* Who failed first? The pump's "CRIU ended" is the consequence of CRIU's own failure. */
 	if (p.rc < 0 && (rc == 0 || p.err.code != SMG_ENOENT)) {
 		*err = p.err;
@@ -251,12 +298,20 @@ static int dump_through(struct wf *wf, size_t i, struct smg_memory_sender *sende
 	return rc;
 }
 
-static int send_rest(struct smg_memory_sender *sender, const char *images, struct smg_err *err)
+static int send_rest(const struct sending *d, struct smg_memory_sender *sender, struct smg_err *err)
 {
-	return smg_memory_send_images(sender, images, err) < 0 ? -1 : smg_memory_send_end(sender, err);
+	if (!d->pre && smg_memory_send_images(sender, d->images, err) < 0)
+		return -1;
+	return smg_memory_send_end(sender, err);
 }
 
-static int connect_stream(struct wf *wf, size_t i, struct smg_wire **out, struct smg_err *err)
+/* Its number among all that are received for the migration: pages of one that was sent before can be referred to. */
+static unsigned stream_number(const struct wf *wf, size_t i, int sendings_before)
+{
+	return (unsigned)(i + (size_t)sendings_before * wf->spec->n);
+}
+
+static int connect_stream(struct wf *wf, size_t i, bool pre, struct smg_wire **out, struct smg_err *err)
 {
 	struct svc *s = &wf->svc[i];
 	struct target *t = &wf->target;
@@ -267,8 +322,9 @@ static int connect_stream(struct wf *wf, size_t i, struct smg_wire **out, struct
 	int fd;
 
 	hold_token(token, t->key, wf->mig.id, s->spec->name, attempt);
-	req = json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:s}", "op", "stream", "workflow", wf->id, "migration", wf->mig.id, "service",
-		s->spec->name, "stream", (json_int_t)i, "attempt", (json_int_t)attempt, "token", token);
+	req = json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:i,s:i}", "op", "stream", "workflow", wf->id, "migration", wf->mig.id,
+		"service", s->spec->name, "stream", (json_int_t)stream_number(wf, i, s->round), "attempt", (json_int_t)attempt,
+		"token", token, "round", pre ? s->round + 1 : 0, "after", s->round);
 	if (p->ops->open(p->ctx, t->node, req, PEER_MS, &reply, &fd, err) < 0)
 		return -1;
 	*out = smg_wire_new(fd, wf->e->pace, &s->sent.wire);
@@ -284,49 +340,90 @@ static int connect_stream(struct wf *wf, size_t i, struct smg_wire **out, struct
 	return 0;
 }
 
-static char *out_dir(const struct wf *wf, size_t i)
+static void begin_sending(struct wf *wf, size_t i)
 {
-	return smg_xasprintf("%s/out/%s", wf->e->env.memory_dir, wf->svc[i].id);
-}
-
-int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct smg_err *err)
-{
-	const struct smg_config *c = &wf->e->env.config;
-	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct svc *s = &wf->svc[i];
-	struct smg_memory_options o = {.index = refs ? wf->target.index : NULL,
-		.stream = (unsigned)i,
-		.skip_zeros = c->skip_zeros,
-		.compress = c->compress};
-	SMG_AUTOFREE char *images = out_dir(wf, i);
-	struct smg_memory_sender *sender;
-	struct smg_wire *w;
-	int rc;
 
 	pthread_mutex_lock(&wf->lock); /* whoever looks at the progress */
 	memset(&s->sent, 0, sizeof(s->sent));
 	s->stream_began = smg_steady_us();
 	pthread_mutex_unlock(&wf->lock);
-	if (i > UINT16_MAX)
+}
+
+/* What is sent is what is called for, or nothing. *bytes: of the images there. */
+static int send_service(const struct sending *d, int64_t *bytes, struct smg_err *err)
+{
+	struct wf *wf = d->wf;
+	struct svc *s = &wf->svc[d->i];
+	const struct smg_config *c = &wf->e->env.config;
+	struct smg_memory_options o = {.index = d->refs ? wf->target.index : NULL,
+		.rounds = d->pre || s->round ? s->rounds : NULL,
+		.stream = stream_number(wf, d->i, s->round),
+		.skip_zeros = c->skip_zeros,
+		.compress = c->compress};
+	struct smg_memory_sender *sender;
+	struct smg_wire *w;
+	int rc;
+
+	begin_sending(wf, d->i);
+	if (o.stream > UINT16_MAX)
 		return smg_fail(err, SMG_ESYS, "more than %d services are not streamed", UINT16_MAX);
-	if (connect_stream(wf, i, &w, err) < 0)
+	if (connect_stream(wf, d->i, d->pre, &w, err) < 0)
 		return not_the_service(err);
 	o.attempt = s->streams;
 	sender = smg_memory_sender_new(w, wf->target.key, &o, &s->sent);
-	rc = dump_through(wf, i, sender, images, err);
+	rc = dump_through(d, sender, err);
 	if (rc == 0) {
-		*bytes = (int64_t)atomic_load(&s->sent.memory) + smg_tree_bytes(images);
+		*bytes = (int64_t)atomic_load(&s->sent.memory) + (d->pre ? 0 : smg_tree_bytes(d->images));
 		rc = smg_fault("stream.dumped", SMG_EAGAIN, err);
 		if (rc == 0)
-			rc = send_rest(sender, images, err);
+			rc = send_rest(d, sender, err);
 		if (rc < 0) {
-			rt->ops->dump_end(rt->ctx, s->id, false, NULL);
+			undo_dump(d);
 			not_the_service(err);
 		}
 	}
 	smg_memory_sender_free(sender);
-	set_wire(wf, i, -1);
+	set_wire(wf, d->i, -1);
 	smg_wire_free(w);
+	return rc;
+}
+
+int stream_round(struct wf *wf, size_t i, int64_t *bytes, struct smg_err *err)
+{
+	struct svc *s = &wf->svc[i];
+	SMG_AUTOFREE char *images = out_dir(wf, i);
+	const struct sending d = {.wf = wf, .i = i, .pre = true, .refs = true, .images = images};
+	int rc;
+
+	if (!s->rounds)
+		s->rounds = smg_memory_rounds_new();
+	rc = send_service(&d, bytes, err);
+	if (rc == 0) {
+		s->round++;
+		s->copied += *bytes;
+		return 0;
+	}
+	/* What is there of the rounds before may have gone with it. */
+	forget_rounds(s);
+	smg_rmtree(images, NULL);
+	return rc;
+}
+
+int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct smg_err *err)
+{
+	struct svc *s = &wf->svc[i];
+	SMG_AUTOFREE char *images = out_dir(wf, i);
+	const struct sending d = {.wf = wf, .i = i, .refs = refs, .images = images};
+	int64_t copied = s->copied;
+	int rc;
+
+	if (!refs)
+		forget_rounds(s);
+	rc = send_service(&d, bytes, err);
+	if (rc == 0)
+		*bytes += copied;
+	forget_rounds(s);
 	smg_rmtree(images, NULL);
 	if (rc == 0)
 		smg_fault("stream.sent", 0, NULL);
@@ -340,7 +437,7 @@ int stream_file(struct wf *wf, size_t i, const char *path, const char *name, str
 	struct smg_wire *w;
 	int rc;
 
-	if (connect_stream(wf, i, &w, err) < 0)
+	if (connect_stream(wf, i, false, &w, err) < 0)
 		return -1;
 	o.attempt = wf->svc[i].streams;
 	sender = smg_memory_sender_new(w, wf->target.key, &o, &wf->svc[i].sent);

@@ -155,7 +155,7 @@ const struct smg_key smg_depends_keys[] = {
 
 const struct smg_key smg_migrate_keys[] = {
 	{"fallback", TEXT, smg_read_fallback, NULL},
-	{"copy", ANY, NULL, "services are saved, sent and restored"},
+	{"copy", TEXT, smg_read_copy, NULL},
 	{"strategy", ANY, NULL, "the workflow moves as a whole: write it in the x-migrate of the file"},
 	{"wait", ANY, NULL, ""},
 	{0},

@@ -93,9 +93,9 @@ smg_read_fn smg_read_name, smg_read_services, smg_read_file_migrate, smg_read_st
 /* compose_service.c: what a service has, into c->service */
 smg_read_fn smg_read_image, smg_read_entrypoint, smg_read_command, smg_read_environment, smg_read_working_dir, smg_read_hostname,
 	smg_read_depends_on, smg_read_healthcheck, smg_read_network_mode, smg_read_stop_signal, smg_read_stop_grace,
-	smg_read_migrate, smg_read_fallback, smg_read_test, smg_read_interval, smg_read_timeout, smg_read_start_period,
-	smg_read_start_interval, smg_read_retries, smg_read_disable, smg_read_condition, smg_read_required, smg_read_restart,
-	smg_read_read_only;
+	smg_read_migrate, smg_read_fallback, smg_read_copy, smg_read_test, smg_read_interval, smg_read_timeout,
+	smg_read_start_period, smg_read_start_interval, smg_read_retries, smg_read_disable, smg_read_condition, smg_read_required,
+	smg_read_restart, smg_read_read_only;
 /* What is to be judged when all keys of the service at key are known: the command line and the environment made whole. */
 void smg_finish_command(struct smg_compose *c, const struct smg_node *key, const struct smg_node *service);
 void smg_finish_environment(struct smg_compose *c, const struct smg_node *key);

@@ -559,6 +559,14 @@ void smg_read_migrate(struct smg_compose *c, const struct smg_node *v, const cha
 	smg_read_map(c, v, smg_migrate_keys);
 }
 
+void smg_read_copy(struct smg_compose *c, const struct smg_node *v, const char *name)
+{
+	int n = read_choice(c, v, name, smg_copy_parse, "auto, stop or pre");
+
+	if (n >= 0)
+		c->service->copy = (enum smg_copy)n;
+}
+
 void smg_read_fallback(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
 	int n = read_choice(c, v, name, smg_fallback_parse, "restart or fail");

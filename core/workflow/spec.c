@@ -22,6 +22,7 @@ static const char *const conditions[] = {
 	[SMG_COMPLETED] = "service_completed_successfully",
 };
 static const char *const networks[] = {[SMG_NET_HOST] = "host", [SMG_NET_NONE] = "none", [SMG_NET_BRIDGE] = "bridge"};
+static const char *const copies[] = {[SMG_COPY_AUTO] = "auto", [SMG_COPY_STOP] = "stop", [SMG_COPY_PRE] = "pre"};
 static const char *const fallbacks[] = {[SMG_FALLBACK_RESTART] = "restart", [SMG_FALLBACK_FAIL] = "fail"};
 static const char *const restarts[] = {
 	[SMG_RESTART_NO] = "no",
@@ -66,6 +67,16 @@ const char *smg_network_name(enum smg_network n)
 int smg_network_parse(const char *name)
 {
 	return find_name(networks, COUNT(networks), name);
+}
+
+const char *smg_copy_name(enum smg_copy c)
+{
+	return copies[c];
+}
+
+int smg_copy_parse(const char *name)
+{
+	return find_name(copies, COUNT(copies), name);
 }
 
 const char *smg_fallback_name(enum smg_fallback f)

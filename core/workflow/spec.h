@@ -33,6 +33,9 @@ enum smg_network {
 	SMG_NET_NONE,	/* a loopback of its own */
 	SMG_NET_BRIDGE, /* the workflow's own: an address for each service, and it moves with them */
 };
+/* How the memory of a service moves. AUTO: in rounds while it runs, where the kernel can, there is time, and that is worth it;
+ * STOP: while it stands still; PRE: in rounds, also where they seem to gain nothing. */
+enum smg_copy { SMG_COPY_AUTO, SMG_COPY_STOP, SMG_COPY_PRE };
 enum smg_fallback { SMG_FALLBACK_RESTART, SMG_FALLBACK_FAIL }; /* what to do with a service that cannot be checkpointed */
 
 /*
@@ -127,6 +130,7 @@ struct smg_service {
 	int stop_signal;	    /* SIGTERM */
 	int64_t stop_grace_ms;	    /* 10000 */
 	enum smg_fallback fallback; /* x-migrate.fallback */
+	enum smg_copy copy;	    /* x-migrate.copy */
 };
 
 struct smg_spec {
@@ -169,6 +173,8 @@ const char *smg_network_name(enum smg_network n);
 int smg_network_parse(const char *name);
 const char *smg_fallback_name(enum smg_fallback f);
 int smg_fallback_parse(const char *name);
+const char *smg_copy_name(enum smg_copy c);
+int smg_copy_parse(const char *name);
 const char *smg_strategy_name(enum smg_strategy s);
 int smg_strategy_parse(const char *name);
 const char *smg_on_suspend_name(enum smg_on_suspend o);

@@ -97,6 +97,8 @@ static void add_later_ones(json_t *o, const struct smg_service *s)
 			json_pack("{ss sI}", "policy", smg_restart_name(s->restart), "max", (json_int_t)s->restart_max));
 	if (smg_limits_any(&s->limits))
 		json_object_set_new(o, "limits", limits_json(&s->limits));
+	if (s->copy != SMG_COPY_AUTO)
+		json_object_set_new(o, "copy", json_string(smg_copy_name(s->copy)));
 }
 
 static json_t *service_json(const struct smg_spec *spec, const struct smg_service *s)
@@ -425,13 +427,16 @@ static int take_health(const struct reader *r, const json_t *o, struct smg_healt
 
 static int take_choices(const struct reader *r, const json_t *o, struct smg_service *s)
 {
-	int network = 0, fallback = 0;
+	int network = 0, fallback = 0, copy = SMG_COPY_AUTO;
 	int64_t sig = 0;
 
 	if (take_choice(r, "network_mode", o, smg_network_parse, &network) ||
 		take_choice(r, "fallback", o, smg_fallback_parse, &fallback) || take_int(r, "stop_signal", o, 1, 64, &sig) ||
 		take_int(r, "stop_grace_ms", o, 0, SMG_MAX_MS, &s->stop_grace_ms))
 		return -1;
+	if (json_object_get(o, "copy") && take_choice(r, "copy", o, smg_copy_parse, &copy))
+		return -1;
+	s->copy = (enum smg_copy)copy;
 	s->network = (enum smg_network)network;
 	s->fallback = (enum smg_fallback)fallback;
 	s->stop_signal = (int)sig;
@@ -452,7 +457,7 @@ static int take_service(struct reader *r, const json_t *o, struct smg_service *s
 		    {"healthcheck", JSON_OBJECT}, {"network_mode", JSON_STRING}, {"stop_signal", JSON_INTEGER},
 		    {"stop_grace_ms", JSON_INTEGER}, {"fallback", JSON_STRING}, {"?hostname", JSON_STRING},
 		    {"?read_only", JSON_TRUE}, {"?ports", JSON_ARRAY}, {"?aliases", JSON_ARRAY}, {"?restart", JSON_OBJECT},
-		    {"?limits", JSON_OBJECT}, {"?script", JSON_TRUE}))
+		    {"?limits", JSON_OBJECT}, {"?script", JSON_TRUE}, {"?copy", JSON_STRING}))
 		return -1;
 	if (!(s->name = take_member(r, "name", o, smg_name_fault)))
 		return -1;

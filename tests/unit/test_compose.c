@@ -31,6 +31,7 @@ static void defaults(void **state)
 	assert_int_equal(a->stop_signal, 15);
 	assert_int_equal(a->stop_grace_ms, 10000);
 	assert_int_equal(a->fallback, SMG_FALLBACK_RESTART);
+	assert_int_equal(a->copy, SMG_COPY_AUTO);
 }
 
 static void check_command(const char *value, const char *want)
@@ -265,7 +266,7 @@ static int signal_of(const char *value)
 static void other_keys(void **state)
 {
 	SMG_AUTOSPEC struct smg_spec *s = with_key("working_dir: /a/b/../c\n    network_mode: none\n    stop_grace_period: 0s\n"
-						   "    x-migrate: {fallback: fail}\n    x-other: [1, {a: b}]");
+						   "    x-migrate: {fallback: fail, copy: pre}\n    x-other: [1, {a: b}]");
 	const struct smg_service *a = s->services;
 
 	(void)state;
@@ -273,6 +274,7 @@ static void other_keys(void **state)
 	assert_int_equal(a->network, SMG_NET_NONE);
 	assert_int_equal(a->stop_grace_ms, 0);
 	assert_int_equal(a->fallback, SMG_FALLBACK_FAIL);
+	assert_int_equal(a->copy, SMG_COPY_PRE);
 	assert_int_equal(signal_of("SIGUSR1"), 10);
 	assert_int_equal(signal_of("USR1"), 10);
 	assert_int_equal(signal_of("10"), 10);
@@ -282,7 +284,7 @@ static void other_keys(void **state)
 	refuse_key("working_dir: tmp", 18, "absolute");
 	refuse_key("network_mode: service:a", 19, "not supported yet; host, none and bridge are");
 	refuse_key("x-migrate: {fallback: retry}", 27, "restart or fail");
-	refuse_key("x-migrate: {copy: stream}", 17, "'copy' is not supported yet");
+	refuse_key("x-migrate: {copy: stream}", 23, "must be auto, stop or pre");
 	refuse_key("x-migrate: {wait: 1s}", 17, "'wait' is not supported yet");
 	refuse_key("x-migrate: {falback: fail}", 17, "did you mean 'fallback'?");
 	refuse_key("x-migrat: {fallback: fail}", 5, "did you mean 'x-migrate'?");
