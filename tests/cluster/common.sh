@@ -1,10 +1,12 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # used by those that source it
 # What a cluster of namespaces (tests/box) and one of guests (tests/vm) have in common: names, paths and small helpers. Everything
 # that a cluster leaves in the kernel is found again by these names alone, so that `down` also cleans up after a kill -9.
 #
 # Whoever sources it has set TOOL (box or vm), CACHE and RUN; use_name sets CLUSTER, STATE and DATA.
 
-TREE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TREE=${BOX_TREE:-${TESTS%/*}} # what the package is made of
 PROGRAM=smigrate-$TOOL # the first part of every name that a cluster gives to something in the kernel
 
 say() { [[ ${QUIET:-0} == 1 ]] || echo "$TOOL: $*" >&2; }

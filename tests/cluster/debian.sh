@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2016 # expanded by apt, or in the root
 # Root file systems of Debian, made on this host by what its own apt can reach.
 
 SUITE=trixie
@@ -72,7 +73,7 @@ build_roots() { # FOLDER LOG NAME=FUNCTION...
 	shift 2
 	mirror=${BOX_MIRROR:-$(host_mirror)}
 	for what; do
-		timeout -k 10 1500 "$TREE/tests/$TOOL/$TOOL" _root "${what#*=}" "$tmp/${what%%=*}" "$mirror" >"$log.${what%%=*}" 2>&1 </dev/null &
+		timeout -k 10 1500 "$TESTS/$TOOL/$TOOL" _root "${what#*=}" "$tmp/${what%%=*}" "$mirror" >"$log.${what%%=*}" 2>&1 </dev/null &
 		parts+=($!)
 	done
 	trap 'kill -TERM "${parts[@]}" 2>/dev/null; wait; rm -rf "$tmp"; exit 130' INT TERM HUP
