@@ -27,6 +27,7 @@ daemon_src := $(wildcard core/daemon/*.c)
 cli_src    := $(wildcard core/cli/*.c)
 shim_src   := $(wildcard core/shim/*.c)
 postdump_src := $(wildcard core/postdump/*.c)
+lazy_src   := $(wildcard core/lazy/*.c)
 plugin_src := $(wildcard spank_plugin/*.c)
 sentinel_src := $(wildcard spank_plugin/sentinel/*.c) spank_plugin/daemon_client.c
 unit_src   := $(wildcard tests/unit/test_*.c)
@@ -39,8 +40,8 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 lib      := $(BUILD)/libsmigrate.a
-programs := $(BUILD)/smigrate $(BUILD)/smigrated $(BUILD)/smigrate-shim $(BUILD)/smigrate-post-dump $(BUILD)/smigrate-sentinel \
-	$(BUILD)/smigrate-init
+programs := $(BUILD)/smigrate $(BUILD)/smigrated $(BUILD)/smigrate-shim $(BUILD)/smigrate-post-dump $(BUILD)/smigrate-lazy \
+	$(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init
 plugin   := $(BUILD)/spank_smigrate.so
 units    := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(unit_src))
 benches  := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(bench_src))
@@ -75,6 +76,9 @@ $(BUILD)/smigrate-shim: $(call obj,$(shim_src)) $(lib)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/smigrate-post-dump: $(call obj,$(postdump_src)) $(lib)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/smigrate-lazy: $(call obj,$(lazy_src)) $(lib)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(BUILD)/smigrate-sentinel: $(call obj,$(sentinel_src))
@@ -165,8 +169,8 @@ drives := $(patsubst tests/box/%.c,$(BUILD)/tests/box/%,$(wildcard tests/box/dri
 drives: $(drives) $(selfcheck)
 
 benches: $(benches)
-bench: all benches ## the figures, in an hour; QUICK=1: in minutes (root)
-	BUILD=$(BUILD) tests/bench/run
+bench: all benches ## the figures, in an hour; QUICK=1: in minutes; VM=1: of the copy modes, on guests (root)
+	BUILD=$(BUILD) $(if $(VM),env -u VM tests/bench/vm,tests/bench/run)
 
 fuzz: ## libFuzzer on the workflow parser, the daemon's JSON and streamed memory, FUZZ_SECONDS each
 	BUILD=$(BUILD) tests/fuzz/run
@@ -177,7 +181,7 @@ install: all ## into DESTDIR
 		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8
 	install -m 755 $(BUILD)/smigrate $(DESTDIR)$(BINDIR)
 	install -m 755 $(BUILD)/smigrated $(DESTDIR)$(SBINDIR)
-	install -m 755 $(BUILD)/smigrate-shim $(BUILD)/smigrate-post-dump $(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init \
+	install -m 755 $(BUILD)/smigrate-shim $(BUILD)/smigrate-post-dump $(BUILD)/smigrate-lazy $(BUILD)/smigrate-sentinel $(BUILD)/smigrate-init \
 		$(DESTDIR)$(LIBEXECDIR)
 	ln -sf $(BINDIR)/smigrate $(DESTDIR)$(LIBEXECDIR)/smigrate-script
 	install -m 644 $(plugin) $(DESTDIR)$(PLUGINDIR)

@@ -41,6 +41,7 @@ RUNTIME(dump_pages, (void *ctx, const char *id, const char *images, int round, i
 RUNTIME(pre_dump, (void *ctx, const char *id, const char *images, int round, int pages, struct smg_err *err), id, images, round,
 	pages, err)
 RUNTIME(changed, (void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err), id, anew, bytes, err)
+RUNTIME(lazy, (void *ctx, const char *id, int64_t *bytes, struct smg_err *err), id, bytes, err)
 RUNTIME(dump_seal, (void *ctx, const char *id, const char *images, struct smg_err *err), id, images, err)
 RUNTIME(dump_end, (void *ctx, const char *id, bool gone, struct smg_err *err), id, gone, err)
 RUNTIME(memory, (void *ctx, const char *id, int64_t *bytes, struct smg_err *err), id, bytes, err)
@@ -141,6 +142,7 @@ void smg_faulty(struct smg_engine_env *env)
 	OURS(runtime, dump_pages);
 	OURS(runtime, pre_dump);
 	OURS(runtime, changed);
+	OURS(runtime, lazy);
 	OURS(runtime, dump_seal);
 	OURS(runtime, dump_end);
 	OURS(runtime, memory);

@@ -125,7 +125,7 @@ void smg_engine_container_ended(void *arg, const char *id, int status, const cha
 	if (!found)
 		return;
 	pthread_mutex_lock(&found->lock);
-	if (found->svc[i].busy) {
+	if (found->svc[i].busy || found->svc[i].follows) {
 		found->svc[i].ended_early = true;
 		found->svc[i].ended_status = status;
 	} else if (!svc_over(&found->svc[i]) && found->svc[i].state != SMG_SVC_SAVED) {
@@ -658,6 +658,7 @@ static void finish(struct wf *wf)
 	if (keep && wf->e->env.config.keep_failed_s)
 		tell_kept(wf);
 	land_forget_held(wf);
+	lazy_drop(wf);
 	net_leave(wf);
 	smg_job_cgroup_remove(wf->cgroup); /* the folder says which it is */
 	if (!keep && smg_rmtree(wf->dir, &err) < 0)

@@ -329,6 +329,7 @@ static void drop_copy(struct wf *wf)
 	for (size_t i = 0; i < wf->spec->n; i++)
 		if (wf->svc[i].have_copy)
 			land_drop_images(wf, i);
+	lazy_drop(wf);
 	smg_job_cgroup_remove(wf->cgroup); /* the folder says which it is */
 	if (smg_rmtree(wf->dir, &err) < 0)
 		smg_warn("%s: %s", wf->id, err.msg);

@@ -117,7 +117,7 @@ struct held *held_find(struct hold *h, const char *service)
 
 /* ---- how much room there is ---- */
 
-static int64_t available_memory(void)
+int64_t hold_available_memory(void)
 {
 	SMG_AUTOFREE char *text = NULL;
 	const char *at;
@@ -159,7 +159,7 @@ static int64_t memory_to_be_had(struct smg_engine *e)
 {
 	struct smg_slurm *sl = &e->env.slurm;
 	struct smg_err err = {0};
-	int64_t held = held_now(e), unallocated = -1, most = least(available_memory() * 9 / 10, land_max(e) - held);
+	int64_t held = held_now(e), unallocated = -1, most = least(hold_available_memory() * 9 / 10, land_max(e) - held);
 
 	if (sl->ops->unallocated(sl->ctx, e->env.config.node, &unallocated, &err) < 0) {
 		smg_warn("%s: nothing is held in memory", err.msg);
@@ -414,6 +414,16 @@ static int64_t grant(struct smg_engine *e, struct hold *h, int64_t bytes, int64_
 	return more;
 }
 
+static bool can_lazy(struct smg_engine *e, const char *workflow)
+{
+	struct smg_err err = {0};
+
+	if (e->env.runtime.ops->lazy_ready(e->env.runtime.ctx, &err) == 0)
+		return true;
+	smg_info("%s: no post-copy: %s", workflow, err.msg);
+	return false;
+}
+
 int hold_room(struct smg_engine *e, const char *from, const json_t *req, json_t **reply, struct smg_err *err)
 {
 	const char *workflow = json_str(req, "workflow");
@@ -450,6 +460,8 @@ int hold_room(struct smg_engine *e, const char *from, const json_t *req, json_t 
 	smg_info("%s: room for %.1f MB in %s, asked for by %s", workflow, (double)h->granted / 1e6,
 		h->in_memory ? "memory" : "StateDir", from);
 	*reply = rates_answer(e);
+	if (json_is_true(json_object_get(req, "lazy")))
+		json_object_set_new(*reply, "lazy", json_boolean(can_lazy(e, workflow)));
 	json_object_update_new(*reply, json_pack("{s:b,s:b,s:s,s:I}", "in_memory", h->in_memory, "encrypt", e->env.config.encrypt,
 					       "key", cred, "more", (json_int_t)more));
 	return 0;

@@ -40,6 +40,7 @@ void hold_put(struct smg_engine *e, struct hold *h);
 /* Cuts what still streams into it, and removes its files. */
 void hold_drop(struct smg_engine *e, struct hold *h, const char *why);
 struct held *held_find(struct hold *h, const char *service); /* under hold_lock; NULL: none */
+int64_t hold_available_memory(void);			     /* bytes, as the kernel counts them */
 bool hold_good_name(const char *id);			     /* of a workflow or a service: what a folder may be called */
 
 #endif

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/verdict.h"
 #include "state/machine.h"
+#include "transfer/lazy_pages.h"
 #include "transfer/memory.h"
 #include "workflow/plan.h"
 #include "workflow/rounds.h"
@@ -45,25 +46,27 @@ struct svc {
 	char *id, *dir; /* container id; its folder under StateDir */
 	struct smg_shim shim;
 	int64_t attempts, exit_status, image_bytes;
-	int64_t memory;			  /* what a dump has to move, as the kernel counted it when the save began */
-	int64_t streams;		  /* connections made for it in the present migration: no token twice */
-	struct smg_memory_stats sent;	  /* of the present stream */
-	struct smg_memory_rounds *rounds; /* of pre-copy, in the present migration; NULL: none */
-	int round;			  /* how many have been sent */
-	int64_t copied;			  /* bytes, by them */
-	int64_t stream_began;		  /* steady clock */
-	int tries;			  /* of the present restore or fetch */
-	int64_t retry_at;		  /* steady clock: not before */
-	int64_t kill_at;		  /* steady clock: SIGKILL if it still runs then */
-	int64_t started;		  /* steady clock */
-	int64_t restart_at;		  /* PENDING, to be started again: steady clock, not before; 0: it is not that */
-	int64_t restart_pause;		  /* the last one, in us; 0: there has been none */
-	int64_t frozen_at;		  /* steady clock: stands still since, its job being suspended; 0: it does not */
-	bool unstoppable;		  /* it could not be frozen, in the present suspension */
-	bool stuck;			  /* it could not be thawed, which has been said */
-	bool lost;			  /* with the node: it begins anew in the job's next run */
-	bool told_unmet;		  /* that this node cannot keep its limits has been said */
-	int64_t next_probe;		  /* steady clock */
+	int64_t memory;				/* what a dump has to move, as the kernel counted it when the save began */
+	int64_t streams;			/* connections made for it in the present migration: no token twice */
+	struct smg_memory_stats sent;		/* of the present stream */
+	struct smg_memory_rounds *rounds;	/* of pre-copy, in the present migration; NULL: none */
+	int round;				/* how many have been sent */
+	bool follows;				/* RUNNING or FROZEN: its pages follow (post-copy), and a worker waits for them: */
+	char follows_from[64], follows_of[192]; /* from that node, since that migration */
+	int64_t copied;				/* bytes, by them */
+	int64_t stream_began;			/* steady clock */
+	int tries;				/* of the present restore or fetch */
+	int64_t retry_at;			/* steady clock: not before */
+	int64_t kill_at;			/* steady clock: SIGKILL if it still runs then */
+	int64_t started;			/* steady clock */
+	int64_t restart_at;			/* PENDING, to be started again: steady clock, not before; 0: it is not that */
+	int64_t restart_pause;			/* the last one, in us; 0: there has been none */
+	int64_t frozen_at;			/* steady clock: stands still since, its job being suspended; 0: it does not */
+	bool unstoppable;			/* it could not be frozen, in the present suspension */
+	bool stuck;				/* it could not be thawed, which has been said */
+	bool lost;				/* with the node: it begins anew in the job's next run */
+	bool told_unmet;			/* that this node cannot keep its limits has been said */
+	int64_t next_probe;			/* steady clock */
 	unsigned bad_probes;
 	enum probe_health health;
 	char message[512];
@@ -83,6 +86,7 @@ struct migration {
 struct target {
 	bool ready; /* room has been made there */
 	bool in_memory, encrypt;
+	bool lazy;    /* services can be restored there whose pages follow */
 	int64_t more; /* bytes that there is room for besides, for rounds of pre-copy; 0: none */
 	char node[64];
 	unsigned cores;
@@ -264,6 +268,9 @@ void wf_move(struct wf *wf, enum smg_wf_state to);
 int svc_move(struct wf *wf, size_t i, enum smg_svc_state to, const char *message);
 void wf_phase(struct wf *wf, const char *service, const char *phase, int64_t attempt, int64_t start_us, int64_t end_us,
 	int64_t bytes, const char *error);
+/* Of a migration that may not be the present one any more. */
+void wf_phase_of(struct wf *wf, const char *migration, const char *service, const char *phase, int64_t attempt, int64_t start_us,
+	int64_t end_us, int64_t bytes, const char *error);
 /* To the user (the job's stderr, through `smigrate run`), the events table and the log. */
 void wf_say(struct wf *wf, const char *service, enum smg_level level, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void engine_event(
@@ -714,6 +721,27 @@ int land_release(struct smg_engine *e, const char *from, const json_t *req, json
 /* `from` is about to stream the workflow of that request for room to this node: what is saved of it here and has run there since is
  * dropped, as if the release had come that was never heard. */
 void land_outdated(struct smg_engine *e, const char *from, const json_t *req);
+
+/* ---- lazy.c ---- */
+/* Where a service's pages stay for the time being (post-copy). */
+struct lazy_out {
+	char *dir;
+	struct smg_page_pool *pool;
+	struct smg_page_images *images; /* NULL: they do not */
+};
+bool lazy_asked(const struct wf *wf); /* of any of its services */
+/* Blocks; without the lock. 0, with nothing in *o: they are sent. SMG_ENOSPC: there is no room for them. */
+int lazy_begin(struct wf *wf, size_t i, struct lazy_out *o, struct smg_err *err);
+int lazy_end(struct wf *wf, size_t i, struct lazy_out *o, bool well, struct smg_err *err);
+/* Notes in the images where the pages are. */
+int lazy_note(struct wf *wf, size_t i, const char *images, struct smg_err *err);
+/* "pages": {workflow, service}: they are asked for, one after the other, on the same connection. */
+int lazy_pages(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
+void lazy_drop(struct wf *wf);	       /* what was kept for any of its services */
+void lazy_sweep(struct smg_engine *e); /* ... of workflows that are over, or of which nobody knows */
+/* Of a service that runs now: where its pages follow, a worker waits for them. Under the lock. */
+void lazy_follow(struct wf *wf, size_t i);
+bool lazy_any(const struct wf *wf); /* under the lock */
 
 /* ---- keep.c ---- */
 /*

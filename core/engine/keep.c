@@ -277,6 +277,7 @@ int keep_gc(struct smg_engine *e, bool by_hand, bool dry, json_t **reply, struct
 	mark_too_many(kept, e->env.config.spool_max);
 	if (!dry) {
 		freed = drop_marked(e, kept, strays, &passed_over);
+		lazy_sweep(e);
 		forget_done(e);
 	}
 	pthread_mutex_unlock(&e->keep_lock);

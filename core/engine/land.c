@@ -435,6 +435,7 @@ static void restore_worker(struct wf *wf, size_t i)
 	struct svc *s = &wf->svc[i];
 	struct smg_err err = {0};
 	int64_t t0 = smg_now_us(), began = smg_steady_us(), took;
+	bool lazy = false;
 	double crowd;
 	int rc;
 
@@ -456,11 +457,14 @@ static void restore_worker(struct wf *wf, size_t i)
 	crowd_change(&wf->restoring, -1);
 	if (rc == 0) {
 		restored(wf, i);
+		lazy_follow(wf, i);
+		lazy = s->follows;
 		wf_wake(wf); /* the next one may begin */
 		/* Still busy: a save that follows at once writes to the very place that is being cleared. */
 		pthread_mutex_unlock(&wf->lock);
 		land_drop_images(wf, i);
-		rates_learn(wf->e, "", wf->e->env.config.node, SMG_PHASE_RESTORE, s->image_bytes, took, crowd);
+		if (!lazy)
+			rates_learn(wf->e, "", wf->e->env.config.node, SMG_PHASE_RESTORE, s->image_bytes, took, crowd);
 		pthread_mutex_lock(&wf->lock);
 	} else {
 		restore_failed(wf, i, &err);
@@ -563,7 +567,7 @@ void land_recover(struct wf *wf)
 	if (wf->state != SMG_WF_LANDING && wf->state != SMG_WF_RUNNING)
 		return;
 	note_sources(wf, wf->mig.from);
-	if (wf->state == SMG_WF_RUNNING && json_array_size(wf->sources) && strcmp(wf->mig.state, "failed") != 0)
+	if (wf->state == SMG_WF_RUNNING && json_array_size(wf->sources) && strcmp(wf->mig.state, "failed") != 0 && !lazy_any(wf))
 		land_release_sources(wf);
 }
 
@@ -595,6 +599,6 @@ void land_done(struct wf *wf)
 	wf_move(wf, SMG_WF_RUNNING);
 	wf_say(wf, NULL, SMG_INFO, "all services run again on %s: %lld moved, %lld to be started again, %.2f s after the signal",
 		wf->e->env.config.node, (long long)m->moved, (long long)m->restarted, (double)(m->done_us - m->signal_us) / 1e6);
-	if (!failed)
+	if (!failed && !lazy_any(wf))
 		land_release_sources(wf);
 }

@@ -17,13 +17,18 @@
 
 /* ---- whether ---- */
 
+static bool is_copied_before(const struct svc *s)
+{
+	return s->spec->copy == SMG_COPY_AUTO || s->spec->copy == SMG_COPY_PRE;
+}
+
 /* In its grace, or moved by hand: somebody who has stopped already gains nothing, and nobody else runs on. */
 bool precopy_wants(struct wf *wf, const struct leaving *l)
 {
 	bool any = false;
 
 	for (size_t i = 0; i < wf->spec->n; i++)
-		any = any || wf->svc[i].spec->copy != SMG_COPY_STOP;
+		any = any || is_copied_before(&wf->svc[i]);
 	return any && (l->hand ? !hand_suspends(l->hand) : l->deadline_us > smg_now_us());
 }
 
@@ -31,7 +36,7 @@ static bool takes_part(const struct wf *wf, size_t i)
 {
 	const struct svc *s = &wf->svc[i];
 
-	return s->state == SMG_SVC_RUNNING && s->spec->copy != SMG_COPY_STOP && !s->unsavable && !s->ended_early;
+	return s->state == SMG_SVC_RUNNING && is_copied_before(s) && !s->unsavable && !s->ended_early;
 }
 
 /* Whoever asks for rounds gets one at least. */
@@ -122,11 +127,20 @@ static void foresee(struct course *c)
 static void round_worker(struct wf *wf, size_t i)
 {
 	struct svc *s = &wf->svc[i];
-	int64_t t0 = smg_now_us(), bytes = 0;
+	int64_t t0 = smg_now_us(), began = smg_steady_us(), bytes = 0, took;
 	struct smg_err err = {0};
-	int rc = stream_round(wf, i, &bytes, &err);
+	double crowd;
+	bool first = !s->round;
+	int rc;
 
 	pthread_mutex_lock(&wf->lock);
+	crowd_change(&wf->dumping, 0);
+	crowd = wf->dumping.integral;
+	pthread_mutex_unlock(&wf->lock);
+	rc = stream_round(wf, i, &bytes, &err);
+	took = smg_steady_us() - began;
+	pthread_mutex_lock(&wf->lock);
+	crowd = crowd_mean(&wf->dumping, crowd, took);
 	crowd_change(&wf->dumping, -1);
 	wf->mig.wire += (int64_t)atomic_load(&s->sent.wire);
 	wf_phase(wf, s->spec->name, "precopy", rc < 0 ? 1 : s->round, t0, smg_now_us(), bytes, rc < 0 ? err.msg : NULL);
@@ -135,6 +149,8 @@ static void round_worker(struct wf *wf, size_t i)
 	svc_worker_done(wf, i);
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);
+	if (rc == 0 && first) /* all of its memory: as much as at a stop */
+		rates_learn(wf->e, wf->e->env.config.node, wf->target.node, SMG_PHASE_STREAM, bytes, took, crowd);
 }
 
 static bool any_busy(const struct wf *wf)

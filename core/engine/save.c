@@ -28,7 +28,7 @@ static void wait_quiet(struct wf *wf)
 	int64_t probes_until = smg_steady_us() + PROBE_WAIT_US;
 
 	/* one that stands still with its service does not end; the dump ends it */
-	while (any_busy(wf, !wf->suspended && smg_steady_us() < probes_until))
+	while (any_busy(wf, !wf->suspended && smg_steady_us() < probes_until) || lazy_any(wf))
 		wf_wait(wf, smg_steady_us() + 100000);
 }
 
@@ -179,6 +179,7 @@ static void streamed(struct wf *wf, size_t i, int64_t bytes)
 struct measured {
 	int64_t took_us;
 	double at_once;
+	bool whole; /* all of its memory was sent in that time */
 };
 
 /* Twice, the second time without references to what may have been lost with the first. */
@@ -194,11 +195,13 @@ static int stream_tries(struct wf *wf, size_t i, int64_t *bytes, struct measured
 		pthread_mutex_lock(&wf->lock);
 		crowd_change(&wf->dumping, 0);
 		crowd = wf->dumping.integral;
+		m->whole = !s->rounds;
 		pthread_mutex_unlock(&wf->lock);
 		rc = stream_service(wf, i, n == 1, bytes, err);
 		pthread_mutex_lock(&wf->lock);
 		wf->mig.wire += (int64_t)atomic_load(&s->sent.wire);
 		m->took_us = smg_steady_us() - began;
+		m->whole = m->whole && !atomic_load(&s->sent.later);
 		m->at_once = crowd_mean(&wf->dumping, crowd, m->took_us);
 		wf_phase(wf, s->spec->name, "stream", n, t0, smg_now_us(), rc < 0 ? atomic_load(&s->sent.wire) : *bytes,
 			rc < 0 ? err->msg : NULL);
@@ -238,7 +241,7 @@ static void stream_worker(struct wf *wf, size_t i)
 	pthread_mutex_unlock(&wf->lock);
 	if (rc == 0 && !by_hand)
 		stream_commit(wf, i);
-	if (rc == 0)
+	if (rc == 0 && m.whole)
 		rates_learn(wf->e, wf->e->env.config.node, wf->target.node, SMG_PHASE_STREAM, bytes, m.took_us, m.at_once);
 	pthread_mutex_lock(&wf->lock);
 	svc_worker_done(wf, i);

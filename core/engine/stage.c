@@ -219,6 +219,7 @@ void stage_back(struct wf *wf, const char *why)
 	wf_say(wf, NULL, SMG_WARN, "the move to %s is off, all %s here: %s", m->to, wf->suspended ? "stands still" : "runs on",
 		why);
 	stream_close(wf);
+	lazy_drop(wf);
 	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);
 }

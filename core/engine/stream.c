@@ -70,9 +70,9 @@ static json_t *waiting_at(const struct wf *wf, const char *node)
 /* more: that it would be well to have besides, for rounds of pre-copy. */
 static int ask_room(struct wf *wf, const char *node, int64_t bytes, int64_t more, struct smg_err *err)
 {
-	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:b}", "op", "room", "workflow", wf->id, "migration",
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:b,s:b}", "op", "room", "workflow", wf->id, "migration",
 		wf->mig.id, "job", (json_int_t)wf->job, "bytes", (json_int_t)bytes, "more", (json_int_t)more, "keep",
-		waiting_at(wf, node), "disk", !wf->hand && wf->spec->strategy != SMG_STRATEGY_STREAM);
+		waiting_at(wf, node), "disk", !wf->hand && wf->spec->strategy != SMG_STRATEGY_STREAM, "lazy", lazy_asked(wf));
 	SMG_AUTOJSON json_t *reply = NULL;
 	struct smg_peer *p = &wf->e->env.peer;
 	struct target *t = &wf->target;
@@ -83,6 +83,8 @@ static int ask_room(struct wf *wf, const char *node, int64_t bytes, int64_t more
 	t->in_memory = json_is_true(json_object_get(reply, "in_memory"));
 	t->more = json_int(reply, "more"); /* none from a release that knows of no rounds */
 	t->encrypt = json_is_true(json_object_get(reply, "encrypt"));
+	/* Pages that follow are not encrypted. */
+	t->lazy = json_is_true(json_object_get(reply, "lazy")) && !t->encrypt && !wf->e->env.config.encrypt;
 	snprintf(t->node, sizeof(t->node), "%s", node);
 	target_rates(t, reply);
 	if (wf->e->env.config.dedup)
@@ -350,7 +352,40 @@ static void begin_sending(struct wf *wf, size_t i)
 	pthread_mutex_unlock(&wf->lock);
 }
 
+static void tell_no_lazy(struct wf *wf, size_t i, const struct smg_err *err)
+{
+	pthread_mutex_lock(&wf->lock);
+	wf_say(wf, wf->spec->services[i].name, SMG_INFO, "service %s stands still while its memory is sent: %s",
+		wf->spec->services[i].name, err->msg);
+	pthread_mutex_unlock(&wf->lock);
+}
+
 /* What is sent is what is called for, or nothing. *bytes: of the images there. */
+static int send_to_end(
+	const struct sending *d, struct smg_memory_sender *sender, struct lazy_out *later, int64_t *bytes, struct smg_err *err)
+{
+	bool lazy = later->images != NULL;
+	int rc = dump_through(d, sender, err);
+
+	if (lazy_end(d->wf, d->i, later, rc == 0, rc == 0 ? err : NULL) < 0 ||
+		(rc == 0 && lazy && lazy_note(d->wf, d->i, d->images, err) < 0)) {
+		if (rc == 0)
+			undo_dump(d);
+		return -1;
+	}
+	if (rc < 0)
+		return -1;
+	*bytes = (int64_t)atomic_load(&d->wf->svc[d->i].sent.memory) + (d->pre ? 0 : smg_tree_bytes(d->images));
+	rc = smg_fault("stream.dumped", SMG_EAGAIN, err);
+	if (rc == 0)
+		rc = send_rest(d, sender, err);
+	if (rc < 0) {
+		undo_dump(d);
+		not_the_service(err);
+	}
+	return rc;
+}
+
 static int send_service(const struct sending *d, int64_t *bytes, struct smg_err *err)
 {
 	struct wf *wf = d->wf;
@@ -362,27 +397,23 @@ static int send_service(const struct sending *d, int64_t *bytes, struct smg_err 
 		.skip_zeros = c->skip_zeros,
 		.compress = c->compress};
 	struct smg_memory_sender *sender;
+	struct lazy_out later;
 	struct smg_wire *w;
 	int rc;
 
 	begin_sending(wf, d->i);
 	if (o.stream > UINT16_MAX)
 		return smg_fail(err, SMG_ESYS, "more than %d services are not streamed", UINT16_MAX);
-	if (connect_stream(wf, d->i, d->pre, &w, err) < 0)
+	if (lazy_begin(wf, d->i, &later, err) < 0)
+		tell_no_lazy(wf, d->i, err);
+	if (connect_stream(wf, d->i, d->pre, &w, err) < 0) {
+		lazy_end(wf, d->i, &later, false, NULL);
 		return not_the_service(err);
+	}
+	o.later = later.images;
 	o.attempt = s->streams;
 	sender = smg_memory_sender_new(w, wf->target.key, &o, &s->sent);
-	rc = dump_through(d, sender, err);
-	if (rc == 0) {
-		*bytes = (int64_t)atomic_load(&s->sent.memory) + (d->pre ? 0 : smg_tree_bytes(d->images));
-		rc = smg_fault("stream.dumped", SMG_EAGAIN, err);
-		if (rc == 0)
-			rc = send_rest(d, sender, err);
-		if (rc < 0) {
-			undo_dump(d);
-			not_the_service(err);
-		}
-	}
+	rc = send_to_end(d, sender, &later, bytes, err);
 	smg_memory_sender_free(sender);
 	set_wire(wf, d->i, -1);
 	smg_wire_free(w);

@@ -471,11 +471,11 @@ int svc_move(struct wf *wf, size_t i, enum smg_svc_state to, const char *message
 	return 0;
 }
 
-void wf_phase(struct wf *wf, const char *service, const char *phase, int64_t attempt, int64_t start_us, int64_t end_us,
-	int64_t bytes, const char *error)
+void wf_phase_of(struct wf *wf, const char *migration, const char *service, const char *phase, int64_t attempt, int64_t start_us,
+	int64_t end_us, int64_t bytes, const char *error)
 {
 	struct smg_phase_row r = {
-		.migration = wf->mig.id,
+		.migration = migration,
 		.service = service,
 		.phase = phase,
 		.attempt = attempt,
@@ -488,11 +488,17 @@ void wf_phase(struct wf *wf, const char *service, const char *phase, int64_t att
 	};
 	struct smg_err err = {0};
 
-	if (!wf->mig.id[0])
+	if (!migration[0])
 		return;
 	if (smg_store_put_phase(wf->e->env.journal, &r, &err) < 0)
 		put_failed(wf, &err);
 	report_kick(wf->e);
+}
+
+void wf_phase(struct wf *wf, const char *service, const char *phase, int64_t attempt, int64_t start_us, int64_t end_us,
+	int64_t bytes, const char *error)
+{
+	wf_phase_of(wf, wf->mig.id, service, phase, attempt, start_us, end_us, bytes, error);
 }
 
 /* ---- telling ---- */

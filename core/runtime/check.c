@@ -1,4 +1,5 @@
 /* Are runc and CRIU there, and recent enough for this kernel? */
+#include "runtime/real.h"
 #include "runtime/runtime.h"
 
 #include "base/process.h"
@@ -95,6 +96,8 @@ int smg_runtime_report(char *text, size_t n, struct smg_err *err)
 			out ? last_error(out) : why.msg);
 	version_text(runc, runc_text, sizeof(runc_text));
 	version_text(criu, criu_text, sizeof(criu_text));
-	snprintf(text, n, "runc %s, CRIU %s; `criu check` is content with this kernel", runc_text, criu_text);
+	snprintf(text, n, "runc %s, CRIU %s; `criu check` is content with this kernel; %s, %s", runc_text, criu_text,
+		smg_tracks_changes() ? "services can be copied while they run" : "no pre-copy: the kernel does not track changes",
+		smg_real_lazy_ready(NULL, &why) == 0 ? "pages can follow" : "no post-copy: there is no userfaultfd");
 	return 0;
 }

@@ -33,6 +33,8 @@ int smg_real_pre_dump(void *ctx, const char *id, const char *images_dir, int rou
 /* The kernel tells which pages have been written to. */
 bool smg_tracks_changes(void);
 int smg_real_changed(void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err);
+int smg_real_lazy_ready(void *ctx, struct smg_err *err);
+int smg_real_lazy(void *ctx, const char *id, int64_t *bytes, struct smg_err *err);
 int smg_real_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err);
 int smg_real_dump_end(void *ctx, const char *id, bool gone, struct smg_err *err);
 int smg_real_obstacles(void *ctx, const char *id, smg_obstacle_fn *fn, void *arg, struct smg_err *err);

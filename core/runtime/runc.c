@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "runtime/cgroup.h"
 #include "runtime/image_check.h"
+#include "runtime/lazy.h"
 #include "runtime/oci.h"
 #include "runtime/plan.h"
 #include "runtime/rlimits.h"
@@ -234,6 +235,15 @@ static int check_images(const struct smg_launch *l, struct smg_err *err)
 	return smg_images_check_pages(images, err);
 }
 
+/* Where its pages are to follow, somebody who brings them is there before it is. */
+static int start_lazy(
+	const struct smg_real *rt, const struct smg_launch *l, const char *bundle, const char *cgroup_dir, struct smg_err *err)
+{
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", l->dir);
+
+	return l->restore && smg_lazy_images(images) ? smg_lazy_start(rt, bundle, images, cgroup_dir, err) : 0;
+}
+
 static int launch_from(struct smg_real *rt, const struct smg_launch *l, struct smg_shim *out, struct smg_err *err)
 {
 	SMG_AUTOFREE char *bundle = smg_real_bundle(rt, l->id);
@@ -254,7 +264,8 @@ static int launch_from(struct smg_real *rt, const struct smg_launch *l, struct s
 		return -1;
 	if (smg_real_cleanup(rt, l->id, err) < 0) /* what an earlier life may have left */
 		return -1;
-	if (write_bundle(rt, l, bundle, cgroup_dir, err) < 0 || start_shim(rt, l, bundle, &shim, err) < 0 ||
+	if (write_bundle(rt, l, bundle, cgroup_dir, err) < 0 || start_lazy(rt, l, bundle, cgroup_dir, err) < 0 ||
+		start_shim(rt, l, bundle, &shim, err) < 0 ||
 		smg_containers_add(&rt->table, l->id, bundle, cgroup_dir, &shim, NULL) < 0) {
 		int status;
 		bool dumped;
@@ -598,6 +609,7 @@ int smg_real_cleanup(struct smg_real *rt, const char *id, struct smg_err *err)
 	if (rc < 0)
 		return -1;
 	end_shim(bundle);
+	smg_lazy_end(bundle);
 	return smg_rmtree(bundle, err);
 }
 
@@ -617,6 +629,8 @@ static const struct smg_runtime_ops ops = {
 	.dump_pages = smg_real_dump_pages,
 	.pre_dump = smg_real_pre_dump,
 	.changed = smg_real_changed,
+	.lazy_ready = smg_real_lazy_ready,
+	.lazy = smg_real_lazy,
 	.dump_seal = smg_real_dump_seal,
 	.dump_end = smg_real_dump_end,
 	.obstacles = smg_real_obstacles,

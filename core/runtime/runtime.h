@@ -131,6 +131,15 @@ struct smg_runtime_ops {
 	/* Bytes that have changed since the last pre_dump, or the last call with anew: from then on changes are counted anew, and
 	 * *bytes is 0. SMG_EUNSUP: this kernel does not track changes. */
 	int (*changed)(void *ctx, const char *id, bool anew, int64_t *bytes, struct smg_err *err);
+	/* Whether a service can be restored here whose pages follow (post-copy). SMG_EUNSUP, in words: it cannot. */
+	int (*lazy_ready)(void *ctx, struct smg_err *err);
+	/*
+	 * Of one that was restored from images with a file `lazy` in them: that file says, as JSON, where its pages are: "node",
+	 * "workflow", "service", and "to", "port": this node, and where the daemons of both listen. 1: they are on their way; 0:
+	 * all are here, or never were elsewhere; SMG_ENOENT: they cannot be had any more, in words; the container is being killed.
+	 * *bytes: those that have come, once all have.
+	 */
+	int (*lazy)(void *ctx, const char *id, int64_t *bytes, struct smg_err *err);
 	/*
 	 * In the course of dump_pages, when CRIU has closed its page server's exchange and waits for the answer: notes in
 	 * images_dir what CRIU made for open files whose names are gone, since it takes that away again at the end of such a dump.

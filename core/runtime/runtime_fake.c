@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define MAX_RULES 32
 #define MAX_CHANGED 16
+#define LAZY_LOOKS 3
 
 struct fake_container {
 	char *id, *dir;
@@ -20,6 +22,7 @@ struct fake_container {
 	pid_t pid;
 	int64_t serial;
 	char unfinished[64];
+	int looks; /* until its pages are there */
 	struct fake_container *next;
 };
 
@@ -173,7 +176,7 @@ static int fake_launch(void *ctx, const struct smg_launch *l, struct smg_shim *o
 {
 	struct fake *f = ctx;
 	struct fake_container *c;
-	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", l->dir);
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", l->dir), *note = smg_xasprintf("%s/lazy", images);
 	int64_t serial = 0;
 
 	if (enter(f, l->restore ? "restore" : "launch", l->id, err) < 0)
@@ -191,6 +194,7 @@ static int fake_launch(void *ctx, const struct smg_launch *l, struct smg_shim *o
 	c->serial = serial;
 	if (l->restore)
 		take_unfinished(c);
+	c->looks = l->restore && access(note, F_OK) == 0 ? LAZY_LOOKS : 0;
 	c->state = SMG_FAKE_RUNNING;
 	c->pid = ++f->last_pid;
 	c->next = f->head;
@@ -295,7 +299,7 @@ static int fake_cleanup(void *ctx, const char *id, struct smg_err *err)
 
 /* What CRIU 4.2's page client says for a process with two pages: the id's bytes, and zeros. */
 /* CRIU's page client of 4.2 with two pages; `again`: the second one is as it was in the round before. */
-enum { PS_OPEN2 = 4, PS_ADD_F = 6, PS_FORCE_CLOSE = 0x1024, PE_PARENT = 1 << 16, PE_PRESENT = 4 << 16 };
+enum { PS_OPEN2 = 4, PS_ADD_F = 6, PS_FORCE_CLOSE = 0x1024, PE_PARENT = 1 << 16, PE_PRESENT = 4 << 16, PE_LAZY = 2 << 16 };
 
 static bool say(int fd, uint32_t cmd, uint64_t pages, uint64_t vaddr)
 {
@@ -314,9 +318,10 @@ static int say_pages(int fd, const char *id, bool again, struct smg_err *err)
 	int32_t status;
 
 	snprintf(pages, 4096, "%s", id);
-	if (say(fd, PS_OPEN2, 0, 0) && recv(fd, &had, 1, 0) == 1 && had == again && say(fd, PS_ADD_F | PE_PRESENT, n, 0x10000) &&
-		send(fd, pages, n * 4096, MSG_NOSIGNAL) > 0 && (!again || say(fd, PS_ADD_F | PE_PARENT, 1, 0x11000)) &&
-		say(fd, PS_FORCE_CLOSE, 0, 0) && recv(fd, &status, sizeof(status), 0) == sizeof(status))
+	if (say(fd, PS_OPEN2, 0, 0) && recv(fd, &had, 1, 0) == 1 && had == again &&
+		say(fd, PS_ADD_F | PE_PRESENT | PE_LAZY, n, 0x10000) && send(fd, pages, n * 4096, MSG_NOSIGNAL) > 0 &&
+		(!again || say(fd, PS_ADD_F | PE_PARENT, 1, 0x11000)) && say(fd, PS_FORCE_CLOSE, 0, 0) &&
+		recv(fd, &status, sizeof(status), 0) == sizeof(status))
 		return 0;
 	return smg_fail(err, SMG_ESYS, "the page server does not answer as it should");
 }
@@ -356,6 +361,29 @@ static int fake_changed(void *ctx, const char *id, bool anew, int64_t *bytes, st
 		f->next_changed++;
 	pthread_mutex_unlock(&f->lock);
 	return f->n_changed ? 0 : smg_fail(err, SMG_EUNSUP, "no changes are tracked here");
+}
+
+static int fake_lazy_ready(void *ctx, struct smg_err *err)
+{
+	return enter(ctx, "lazy_ready", "", err);
+}
+
+static int fake_lazy(void *ctx, const char *id, int64_t *bytes, struct smg_err *err)
+{
+	struct fake *f = ctx;
+	struct fake_container *c;
+	bool left;
+
+	*bytes = 2 * 4096;
+	if (enter(f, "lazy", id, err) < 0)
+		return -1;
+	pthread_mutex_lock(&f->lock);
+	c = find(f, id);
+	left = c && c->looks > 0;
+	if (left)
+		c->looks--;
+	pthread_mutex_unlock(&f->lock);
+	return left;
 }
 
 static int fake_dump_seal(void *ctx, const char *id, const char *images_dir, struct smg_err *err)
@@ -456,6 +484,8 @@ static const struct smg_runtime_ops fake_ops = {
 	.dump_pages = fake_dump_pages,
 	.pre_dump = fake_pre_dump,
 	.changed = fake_changed,
+	.lazy_ready = fake_lazy_ready,
+	.lazy = fake_lazy,
 	.dump_seal = fake_dump_seal,
 	.dump_end = fake_dump_end,
 	.obstacles = fake_obstacles,

@@ -13,8 +13,8 @@ int smg_fake_runtime(smg_exit_fn *on_exit, void *arg, struct smg_runtime *out);
 void smg_fake_runtime_free(struct smg_runtime *rt);
 
 /* The next `times` calls of op ("launch", "restore", "adopt", "freeze", "thaw", "dump", "dump_pages", "pre_dump", "changed",
- * "dump_end", "memory", "room", "room_end", "net_up", "net_up_held", "net_hold", "net_free", "net_down", "exec", "kill", "cleanup")
- * for id (NULL: any) fail with the code and "fake failure". */
+ * "lazy", "lazy_ready", "dump_end", "memory", "room", "room_end", "net_up", "net_up_held", "net_hold", "net_free", "net_down",
+ * "exec", "kill", "cleanup") for id (NULL: any) fail with the code and "fake failure". */
 void smg_fake_fail(struct smg_runtime *rt, const char *op, const char *id, int code, int times);
 /* Each call of op takes that long, so that a test can look into the middle of it. */
 void smg_fake_delay(struct smg_runtime *rt, const char *op, int ms);
@@ -24,8 +24,8 @@ void smg_fake_exec_status(struct smg_runtime *rt, const char *id, int status);
 bool smg_fake_end(struct smg_runtime *rt, const char *id, int status, const char *reason);
 /* The node has been started anew: all containers are gone without a trace, and nobody hears of it. */
 void smg_fake_reset(struct smg_runtime *rt);
-/* How much memory each container has (two pages unless set), and what `changed` answers, one after the other, the last again and again
- * (16 at most); without this call: SMG_EUNSUP. What a dump sends is two pages in any case. */
+/* How much memory each container has (two pages unless set), and what `changed` answers, one after the other, the last again and
+ * again (16 at most); without this call: SMG_EUNSUP. What a dump sends is two pages in any case. */
 void smg_fake_changes(struct smg_runtime *rt, int64_t memory, const int64_t *bytes, int n);
 /* Whether a signal other than SIGKILL ends a container, with 128 + signo; true unless set. */
 void smg_fake_obeys(struct smg_runtime *rt, bool obeys);

@@ -17,6 +17,7 @@
 #include "runtime/creds.h"
 #include "runtime/criu_log.h"
 #include "runtime/images.h"
+#include "runtime/lazy.h"
 #include "runtime/netns.h"
 #include "runtime/oci.h"
 #include "runtime/plan.h"
@@ -189,6 +190,8 @@ static char **runc_argv(const struct shim *s)
 		smg_strv_add(&argv, *a);
 	for (const char **a = restore; s->plan.restore && *a; a++)
 		smg_strv_add(&argv, *a);
+	if (s->plan.restore && smg_lazy_images(images))
+		smg_strv_add(&argv, "--lazy-pages");
 	smg_strv_add(&argv, s->plan.id);
 	return argv;
 }

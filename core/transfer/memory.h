@@ -34,6 +34,7 @@ struct smg_memory_stats {
 	atomic_llong refs;   /* at the receiver already, not sent */
 	atomic_llong packed; /* saved by compression */
 	atomic_llong kept;   /* not sent, and not in `memory`: as in the round before */
+	atomic_llong later;  /* not sent: they follow (post-copy) */
 	atomic_llong wire;   /* written to the connection, heads and all */
 };
 
@@ -47,8 +48,10 @@ void smg_memory_rounds_free(struct smg_memory_rounds *r); /* NULL-tolerant */
 struct smg_memory_options {
 	struct smg_page_index *index;	  /* NULL: every page is sent */
 	struct smg_memory_rounds *rounds; /* this is one of several; NULL: it is not. Has this one's images where it ends well */
-	unsigned stream;		  /* the number of this stream in its migration */
-	int64_t attempt;		  /* how often it has been begun */
+	/* Gets the pages that CRIU can restore lazily (post-copy): the receiver is sent holes in their place. NULL: all are sent */
+	struct smg_page_images *later;
+	unsigned stream;	   /* the number of this stream in its migration */
+	int64_t attempt;	   /* how often it has been begun */
 	bool skip_zeros, compress; /* compress: LZ4, for as long as the link is what is waited for and it shrinks the pages */
 };
 

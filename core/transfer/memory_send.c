@@ -383,6 +383,7 @@ struct command {
  * then what may follow the shorter command must not be waited for.
  */
 #define PAGE_PARENT 1u /* CRIU's PE_PARENT: no data, the round before has it */
+#define PAGE_LAZY 2u   /* CRIU's PE_LAZY: a restore can do without it at first */
 
 enum layout { LAYOUT_UNKNOWN, LAYOUT_24, LAYOUT_32 };
 
@@ -458,6 +459,8 @@ static int open_image(struct smg_memory_sender *s, const struct command *c, stru
 	s->page = 0;
 	smg_page_sum_put(s->sum, &head, sizeof(head));
 	note_image(s->o->rounds, c->dst_id);
+	if (s->o->later && smg_page_images_next(s->o->later, c->dst_id, err) < 0)
+		return -1;
 	return send_record(s, (struct record){.type = REC_OPEN, .a = c->dst_id}, NULL, err);
 }
 
@@ -471,6 +474,20 @@ static int pass_kept(struct smg_memory_sender *s, const struct command *c, struc
 	smg_page_sum_put(s->sum, &head, sizeof(head));
 	atomic_fetch_add(&s->stats->kept, (long long)(c->pages * SMG_PAGE));
 	return send_record(s, (struct record){.type = REC_KEPT, .a = c->vaddr, .b = c->pages, .c = c->flags}, NULL, err);
+}
+
+/* The pages of s->block stay here until they are asked for. */
+static int keep_block(struct smg_memory_sender *s, struct block *b, struct smg_err *err)
+{
+	if (smg_page_images_data(s->o->later, b->vaddr, b->n, (uint32_t)b->flags, s->block, err) < 0)
+		return -1;
+	for (uint32_t i = 0; i < b->n; i++) {
+		b->how[i] = HOW_ZERO;
+		memcpy(b->tags[i], s->zero_tag, SMG_TAG_BYTES);
+	}
+	atomic_fetch_add(&s->stats->later, (long long)b->n * SMG_PAGE);
+	s->page += b->n;
+	return send_run(s, b, 0, b->n, err);
 }
 
 static int pass_pages(struct smg_memory_sender *s, int criu, const struct command *c, struct smg_err *err)
@@ -487,7 +504,7 @@ static int pass_pages(struct smg_memory_sender *s, int criu, const struct comman
 		b.n = c->pages - done < BLOCK_PAGES ? (uint32_t)(c->pages - done) : BLOCK_PAGES;
 		if (criu_read(criu, s->block, (size_t)b.n * SMG_PAGE) < 0)
 			return criu_gone(err);
-		if (send_block(s, &b, err) < 0)
+		if ((s->o->later && (c->flags & PAGE_LAZY) ? keep_block : send_block)(s, &b, err) < 0)
 			return -1;
 		done += b.n;
 	}

@@ -561,7 +561,7 @@ void smg_read_migrate(struct smg_compose *c, const struct smg_node *v, const cha
 
 void smg_read_copy(struct smg_compose *c, const struct smg_node *v, const char *name)
 {
-	int n = read_choice(c, v, name, smg_copy_parse, "auto, stop or pre");
+	int n = read_choice(c, v, name, smg_copy_parse, "auto, stop, pre or post");
 
 	if (n >= 0)
 		c->service->copy = (enum smg_copy)n;

@@ -22,7 +22,8 @@ static const char *const conditions[] = {
 	[SMG_COMPLETED] = "service_completed_successfully",
 };
 static const char *const networks[] = {[SMG_NET_HOST] = "host", [SMG_NET_NONE] = "none", [SMG_NET_BRIDGE] = "bridge"};
-static const char *const copies[] = {[SMG_COPY_AUTO] = "auto", [SMG_COPY_STOP] = "stop", [SMG_COPY_PRE] = "pre"};
+static const char *const copies[] = {
+	[SMG_COPY_AUTO] = "auto", [SMG_COPY_STOP] = "stop", [SMG_COPY_PRE] = "pre", [SMG_COPY_POST] = "post"};
 static const char *const fallbacks[] = {[SMG_FALLBACK_RESTART] = "restart", [SMG_FALLBACK_FAIL] = "fail"};
 static const char *const restarts[] = {
 	[SMG_RESTART_NO] = "no",

@@ -34,8 +34,9 @@ enum smg_network {
 	SMG_NET_BRIDGE, /* the workflow's own: an address for each service, and it moves with them */
 };
 /* How the memory of a service moves. AUTO: in rounds while it runs, where the kernel can, there is time, and that is worth it;
- * STOP: while it stands still; PRE: in rounds, also where they seem to gain nothing. */
-enum smg_copy { SMG_COPY_AUTO, SMG_COPY_STOP, SMG_COPY_PRE };
+ * STOP: while it stands still; PRE: in rounds, also where they seem to gain nothing; POST: after it, while it runs on the next
+ * node. */
+enum smg_copy { SMG_COPY_AUTO, SMG_COPY_STOP, SMG_COPY_PRE, SMG_COPY_POST };
 enum smg_fallback { SMG_FALLBACK_RESTART, SMG_FALLBACK_FAIL }; /* what to do with a service that cannot be checkpointed */
 
 /*

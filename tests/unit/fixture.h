@@ -451,6 +451,16 @@ static int d_dump_pages(void *ctx, const char *id, const char *images, int round
 	return THROUGH(RT, dump_pages, id, images, round, pages, err);
 }
 
+static int d_lazy_ready(void *ctx, struct smg_err *err)
+{
+	return THROUGH(RT, lazy_ready, err);
+}
+
+static int d_lazy(void *ctx, const char *id, int64_t *bytes, struct smg_err *err)
+{
+	return THROUGH(RT, lazy, id, bytes, err);
+}
+
 static int d_dump_seal(void *ctx, const char *id, const char *images, struct smg_err *err)
 {
 	return THROUGH(RT, dump_seal, id, images, err);
@@ -525,6 +535,8 @@ static const struct smg_runtime_ops runtime_ops = {.launch = d_launch,
 	.dump_pages = d_dump_pages,
 	.pre_dump = d_pre_dump,
 	.changed = d_changed,
+	.lazy_ready = d_lazy_ready,
+	.lazy = d_lazy,
 	.dump_seal = d_dump_seal,
 	.dump_end = d_dump_end,
 	.obstacles = d_obstacles,
@@ -994,7 +1006,7 @@ static void free_world(struct world *w)
 /* ---- specs ---- */
 
 /* "db! c>a,db:h,x:c d~ e@on-failure=2 f&": names; ! has a healthcheck; ~ fallback fail; @ restart; & on the workflow's network; *
- * has an hour to end; > what it depends on (:h healthy, :c completed). */
+ * has an hour to end; + copy: post; > what it depends on (:h healthy, :c completed). */
 static json_t *health_of(const char *word)
 {
 	if (!strchr(word, '!'))
@@ -1034,10 +1046,11 @@ static json_t *service_of(char *word)
 	json_t *health = health_of(word);
 	char *deps = strchr(word, '>');
 
-	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s,s:o*}", "name", word, strcspn(word, "!~&*>@"),
+	return json_pack("{s:s%,s:s,s:[s],s:[],s:s,s:[],s:o,s:o,s:s,s:i,s:i,s:s,s:o*,s:o*}", "name", word, strcspn(word, "!~&*>@+"),
 		"image", "/image", "command", "/bin/app", "environment", "working_dir", "/", "volumes", "depends_on",
 		deps_of(deps ? deps + 1 : NULL), "healthcheck", health, "network_mode", network, "stop_signal", SIGTERM,
-		"stop_grace_ms", strchr(word, '*') ? 3600000 : 2000, "fallback", fallback, "restart", restart_of(word));
+		"stop_grace_ms", strchr(word, '*') ? 3600000 : 2000, "fallback", fallback, "restart", restart_of(word), "copy",
+		strchr(word, '+') ? json_string("post") : NULL);
 }
 
 static json_t *spec(const char *name, const char *services)

@@ -284,7 +284,7 @@ static void other_keys(void **state)
 	refuse_key("working_dir: tmp", 18, "absolute");
 	refuse_key("network_mode: service:a", 19, "not supported yet; host, none and bridge are");
 	refuse_key("x-migrate: {fallback: retry}", 27, "restart or fail");
-	refuse_key("x-migrate: {copy: stream}", 23, "must be auto, stop or pre");
+	refuse_key("x-migrate: {copy: stream}", 23, "must be auto, stop, pre or post");
 	refuse_key("x-migrate: {wait: 1s}", 17, "'wait' is not supported yet");
 	refuse_key("x-migrate: {falback: fail}", 17, "did you mean 'fallback'?");
 	refuse_key("x-migrat: {fallback: fail}", 5, "did you mean 'x-migrate'?");

@@ -1,0 +1,269 @@
+/* Pages that follow: kept by the sender in place of being sent, found again, asked for, and passed on to CRIU. */
+#include "transfer/auth.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "check.h"
+#include "memory_rig.h"
+#include "transfer/lazy_pages.h"
+
+#define LAZY 2u
+
+static char dir[64], kept[128];
+static struct smg_err err;
+static struct smg_page_pool *pool, *here;
+static struct smg_page_images *later;
+static struct smg_lazy_store *store;
+
+static int set_up(void **state)
+{
+	(void)state;
+	snprintf(dir, sizeof(dir), "/tmp/smg-lazy.XXXXXX");
+	memset(&err, 0, sizeof(err));
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(kept, sizeof(kept), "%s/kept", dir);
+	pool = smg_page_pool_new(1000);
+	here = smg_page_pool_new(0);
+	store = NULL;
+	return smg_mkdirs(kept, 0700, &err) < 0 ? -1 : smg_page_images_open(here, 0, kept, &later, &err);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	smg_lazy_store_close(store);
+	smg_page_pool_free(pool);
+	smg_page_pool_free(here);
+	return smg_rmtree(dir, NULL);
+}
+
+/* Of process 7 the first and the last can come later, of 9 all; the shared memory cannot. */
+static const struct seg memory[] = {
+	{.image = PID(7), .vaddr = 0x10000, .nr = 100, .kind = RANDOM, .seed = 1, .lazy = true},
+	{.image = PID(7), .vaddr = 0x400000, .nr = 3, .kind = RANDOM, .seed = 300},
+	{.image = PID(7), .vaddr = 0x800000, .nr = 2000, .kind = RANDOM, .seed = 1000, .lazy = true},
+	{.image = PID(9), .vaddr = 0x10000, .nr = 5, .kind = RANDOM, .seed = 9000, .lazy = true},
+	{.image = SHMEM(4), .vaddr = 0, .nr = 7, .kind = RANDOM, .seed = 9500},
+};
+
+static void keep(struct lane *l, int layout)
+{
+	lane_new(l, dir, pool, 0);
+	l->segs = memory;
+	l->n = COUNT(memory);
+	l->layout = layout;
+	l->o.later = later;
+	run(l);
+	if (l->rc[0] < 0 || l->rc[1] < 0)
+		fail_msg("sent %d (%s), received %d (%s)", l->rc[0], l->err[0].msg, l->rc[1], l->err[1].msg);
+	OK(smg_page_images_close(later, 1, &err));
+	OK(smg_lazy_store_open(kept, &store, &err));
+}
+
+static void assert_page(const struct seg *s, uint32_t i, const char *got)
+{
+	char page[PAGE];
+
+	fill_page(s, i, page);
+	assert_memory_equal(got, page, PAGE);
+}
+
+static void they_stay_here(void **state)
+{
+	static char buf[SMG_LAZY_MOST * PAGE];
+	struct lane l;
+	struct stat st;
+	char path[300];
+
+	(void)state;
+	keep(&l, FROM_4_2);
+	assert_int_equal(l.out.later, 2105 * PAGE);
+	assert_true(l.out.wire < 20 * PAGE);
+	snprintf(path, sizeof(path), "%s/pages-1.img", l.images); /* whole for CRIU, and with nothing in it but what cannot wait */
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 2103 * PAGE);
+	assert_true(st.st_blocks * 512 <= 4 * PAGE);
+	assert_int_equal(smg_lazy_store_read(store, 7, 0x10000, 10, buf, &err), 10);
+	assert_page(&memory[0], 9, buf + 9 * PAGE);
+	assert_int_equal(
+		smg_lazy_store_read(store, 7, 0x10000 + 98 * PAGE, 10, buf, &err), 2); /* to the end of what hangs together */
+	assert_page(&memory[0], 99, buf + PAGE);
+	assert_int_equal(smg_lazy_store_read(store, 7, 0x800000, 5000, buf, &err), SMG_LAZY_MOST);
+	assert_page(&memory[2], 1023, buf + 1023 * PAGE);
+	assert_int_equal(smg_lazy_store_read(store, 9, 0x14000, 1, buf, &err), 1);
+	assert_page(&memory[3], 4, buf);
+}
+
+static void what_is_not_there(void **state)
+{
+	char buf[PAGE];
+	struct lane l;
+
+	(void)state;
+	keep(&l, TO_4_1);
+	assert_int_equal(smg_lazy_store_read(store, 7, 0x400000, 1, buf, &err), 0); /* was sent */
+	assert_int_equal(smg_lazy_store_read(store, 7, 0xf000, 1, buf, &err), 0);
+	assert_int_equal(smg_lazy_store_read(store, 7, 0x10000 + 100 * PAGE, 1, buf, &err), 0);
+	assert_int_equal(smg_lazy_store_read(store, 8, 0x10000, 1, buf, &err), 0);
+	assert_int_equal(smg_lazy_store_read(store, 7, 0x10001, 1, buf, &err), 0);
+	assert_int_equal(smg_lazy_store_read(store, 7, 0x10000, 0, buf, &err), 0);
+	assert_int_equal(smg_lazy_store_read(store, 4, 0, 1, buf, &err), 0);
+}
+
+static void an_empty_folder_and_damage(void **state)
+{
+	struct smg_lazy_store *s;
+	SMG_AUTOFREE char *map = smg_xasprintf("%s/pagemap-7.img", kept), *pages = smg_xasprintf("%s/pages-1.img", kept);
+	char buf[PAGE];
+	struct lane l;
+
+	(void)state;
+	FAILS(smg_lazy_store_open(dir, &s, &err), SMG_ENOENT);
+	assert_non_null(strstr(err.msg, "there are no pages"));
+	keep(&l, FROM_4_2);
+	assert_int_equal(truncate(pages, 50 * PAGE), 0);
+	assert_int_equal(smg_lazy_store_read(store, 7, 0x10000 + 49 * PAGE, 1, buf, &err), 1);
+	FAILS(smg_lazy_store_read(store, 7, 0x10000 + 50 * PAGE, 1, buf, &err), SMG_ESYS);
+	assert_non_null(strstr(err.msg, "too short"));
+	assert_int_equal(truncate(map, 21), 0);
+	FAILS(smg_lazy_store_open(kept, &s, &err), SMG_EPROTO);
+	assert_non_null(strstr(err.msg, "is no pagemap"));
+	assert_int_equal(unlink(pages), 0);
+	OK(smg_write_file(map, "", 0, 0600, &err));
+	FAILS(smg_lazy_store_open(kept, &s, &err), SMG_EPROTO);
+	assert_non_null(strstr(err.msg, "is no pagemap"));
+}
+
+/* ---- both ends of a connection ---- */
+
+static void *serve(void *arg)
+{
+	struct smg_err e = {0};
+
+	smg_lazy_serve(store, *(int *)arg, &e);
+	close(*(int *)arg);
+	return NULL;
+}
+
+static void they_are_asked_for(void **state)
+{
+	static char buf[SMG_LAZY_MOST * PAGE];
+	struct lane l;
+	pthread_t t;
+	int sv[2];
+
+	(void)state;
+	keep(&l, FROM_4_2);
+	assert_int_equal(make_pair(sv), 0);
+	pthread_create(&t, NULL, serve, &sv[1]);
+	assert_int_equal(smg_lazy_ask(sv[0], 7, 0x800000 + 1000 * PAGE, 1000, buf, &err), 1000);
+	assert_page(&memory[2], 1999, buf + 999 * PAGE);
+	assert_int_equal(smg_lazy_ask(sv[0], 8, 0x800000, 1, buf, &err), 0);
+	assert_int_equal(smg_lazy_ask(sv[0], 9, 0x10000, 100, buf, &err), 5);
+	assert_page(&memory[3], 0, buf);
+	shutdown(sv[0], SHUT_WR);
+	pthread_join(t, NULL);
+	FAILS(smg_lazy_ask(sv[0], 9, 0x10000, 1, buf, &err), SMG_EAGAIN);
+	assert_non_null(strstr(err.msg, "connection broke"));
+	close(sv[0]);
+}
+
+static void the_other_end_lies(void **state)
+{
+	const uint64_t many = 3;
+	char buf[2 * PAGE];
+	int sv[2];
+
+	(void)state;
+	smg_page_images_close(later, 0, NULL);
+	assert_int_equal(make_pair(sv), 0);
+	assert_int_equal(put_all(sv[1], &many, sizeof(many)), 0);
+	FAILS(smg_lazy_ask(sv[0], 7, 0x10000, 2, buf, &err), SMG_EPROTO);
+	assert_non_null(strstr(err.msg, "more pages came"));
+	close(sv[0]);
+	close(sv[1]);
+}
+
+/* ---- CRIU's end ---- */
+
+static void criu_asks(void **state)
+{
+	static const int layouts[] = {TO_4_1, FROM_4_2};
+	char page[PAGE] = "seven";
+
+	(void)state;
+	smg_page_images_close(later, 0, NULL);
+	for (size_t i = 0; i < 2; i++) {
+		struct smg_lazy_request r;
+		uint64_t head[4];
+		int32_t status = -1;
+		char got[PAGE];
+		int sv[2];
+
+		assert_int_equal(make_pair(sv), 0);
+		assert_int_equal(criu_says(sv[0], layouts[i], 7, 33, 0x7f0000001000, 12), 0);
+		assert_int_equal(smg_lazy_criu_read(sv[1], &r, &err), 1);
+		assert_true(r.image == 12 && r.vaddr == 0x7f0000001000 && r.pages == 33 && !r.close);
+		OK(smg_lazy_criu_answer(sv[1], &r, 1, page, &err));
+		assert_int_equal(recv(sv[0], head, (size_t)layouts[i], MSG_WAITALL), layouts[i]);
+		assert_int_equal((uint32_t)head[0], 6 | PRESENT << 16);
+		assert_true(layouts[i] == TO_4_1 ? head[0] >> 32 == 1 && head[1] == r.vaddr && head[2] == 12
+						 : head[1] == 1 && head[2] == r.vaddr && head[3] == 12);
+		assert_int_equal(recv(sv[0], got, PAGE, MSG_WAITALL), PAGE);
+		assert_string_equal(got, "seven");
+		assert_int_equal(criu_says(sv[0], layouts[i], PS_FORCE_CLOSE, 0, 0, 0), 0);
+		assert_int_equal(smg_lazy_criu_read(sv[1], &r, &err), 1);
+		assert_true(r.close);
+		OK(smg_lazy_criu_answer(sv[1], &r, 0, NULL, &err));
+		assert_int_equal(recv(sv[0], &status, sizeof(status), MSG_WAITALL), sizeof(status));
+		assert_int_equal(status, 0);
+		close(sv[0]);
+		close(sv[1]);
+	}
+}
+
+static void criu_ends_or_says_something_else(void **state)
+{
+	struct smg_lazy_request r;
+	int sv[2];
+
+	(void)state;
+	smg_page_images_close(later, 0, NULL);
+	assert_int_equal(make_pair(sv), 0);
+	assert_int_equal(criu_says(sv[0], FROM_4_2, 5, 33, 0x10000, 12), 0);
+	FAILS(smg_lazy_criu_read(sv[1], &r, &err), SMG_EPROTO);
+	assert_non_null(strstr(err.msg, "says 5"));
+	close(sv[0]);
+	close(sv[1]);
+	assert_int_equal(make_pair(sv), 0);
+	assert_int_equal(put_all(sv[0], "abcdefgh", 8), 0);
+	close(sv[0]);
+	FAILS(smg_lazy_criu_read(sv[1], &r, &err), SMG_EPROTO);
+	assert_non_null(strstr(err.msg, "breaks off"));
+	close(sv[1]);
+	assert_int_equal(make_pair(sv), 0);
+	close(sv[0]);
+	assert_int_equal(smg_lazy_criu_read(sv[1], &r, &err), 0);
+	close(sv[1]);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(they_stay_here),
+		T(what_is_not_there),
+		T(an_empty_folder_and_damage),
+		T(they_are_asked_for),
+		T(the_other_end_lies),
+		T(criu_asks),
+		T(criu_ends_or_says_something_else),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

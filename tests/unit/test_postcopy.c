@@ -1,0 +1,219 @@
+/* The engine against a fake world: services that run on the next node before their pages are there, and everything that goes wrong.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "life.h"
+
+#define TWO "a+ b>a"
+
+static int phases(const char *phase)
+{
+	return count_rows(state_of(w), "phases", "phase = ?1 AND error IS NULL", phase);
+}
+
+static bool has_event(const char *pattern)
+{
+	return count_rows(state_of(w), "events", "text LIKE ?1", pattern) > 0;
+}
+
+/* Whether n keeps pages of service a. */
+static bool keeps_pages(struct node *n)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/memory.%s/lazy/" ID "/a/pagemap-1.img", w->dir, n->name);
+
+	return access(path, F_OK) == 0;
+}
+
+static bool has_lazy(struct node *n)
+{
+	SMG_AUTOFREE char *path = smg_xasprintf("%s/memory.%s/lazy", w->dir, n->name);
+
+	return access(path, F_OK) == 0;
+}
+
+static bool ask_move(const char *to)
+{
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:i,s:s,s:b}", "op", "move", "job", JOB, "to", to, "dry_run", 0), *reply = NULL;
+	const struct smg_caller root = {.pid = 1};
+
+	return smg_engine_operate(ctl->daemon->engine, &root, req, &reply, NULL) == 0;
+}
+
+static struct client *two(void)
+{
+	struct client *c;
+
+	smg_slurm_fake_could_start(&w->slurm, "n2");
+	c = begin(TWO);
+	SOON(all_run(n1, "a b"));
+	return c;
+}
+
+static void assert_goes_on(struct client *c)
+{
+	SOON(said(c, "run again on n2: 2 moved"));
+	assert_nothing_left(n1);
+	SOON(!has_lazy(n1) && !has_lazy(n2));
+	SOON(all_run(n2, "a b"));
+}
+
+static void its_pages_follow(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_delay(&n2->rt, "lazy", 300);
+	preempt(n1, JOB);
+	SOON(LOOK(c, moved) && completing(JOB));
+	assert_true(keeps_pages(n1));
+	end_run(n1, JOB);
+	start_again(n2);
+	c = run(n2, TWO);
+	SOON(all_run(n2, "a b"));
+	assert_true(keeps_pages(n1)); /* and what it has of the workflow */
+	assert_goes_on(c);
+	SOON(phases("postcopy") == 1 && phases("stream") == 2);
+	assert_true(has_event("service a runs, and its pages follow from n1%") && has_event("all pages of service a are here%"));
+}
+
+static void by_hand(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	c = move(n1, n2, TWO);
+	assert_goes_on(c);
+	SOON(phases("postcopy") == 1);
+}
+
+/* Called off: what was kept goes, and the service runs on where it is. */
+static void a_move_that_is_off(void **state)
+{
+	(void)state;
+	two();
+	smg_fake_fail(&n1->rt, "dump_pages", ID ".b", SMG_ESYS, 100);
+	assert_true(ask_move("n2"));
+	SOON(has_event("the move to n2 is off%"));
+	SOON(!has_lazy(n1) && all_run(n1, "a b"));
+}
+
+static void a_node_that_cannot(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_fail(&n2->rt, "lazy_ready", NULL, SMG_EUNSUP, 100);
+	c = move(n1, n2, TWO);
+	assert_goes_on(c);
+	assert_int_equal(phases("postcopy"), 0);
+}
+
+static void no_memory_to_keep_them_in(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_fail(&n1->rt, "room", NULL, SMG_ENOSPC, 100);
+	c = move(n1, n2, TWO);
+	assert_goes_on(c);
+	assert_int_equal(phases("postcopy"), 0);
+	assert_true(has_event("service a stands still while its memory is sent%"));
+}
+
+static void a_dump_that_fails_once(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_fail(&n1->rt, "dump_pages", ID ".a", SMG_EAGAIN, 1);
+	c = move(n1, n2, TWO);
+	assert_goes_on(c);
+	SOON(phases("postcopy") == 1);
+}
+
+/* The window: with its pages it is lost. */
+static void its_pages_are_lost(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_delay(&n2->rt, "lazy", 200);
+	smg_fake_fail(&n2->rt, "lazy", ID ".a", SMG_ENOENT, 2);
+	c = move(n1, n2, TWO);
+	SOON(said(c, "service a is started again from the beginning: its pages were lost with n1"));
+	SOON(acts(n2, "launch " ID ".a") == 1 && all_run(n2, "a b"));
+	SOON(!has_lazy(n1));
+}
+
+static void the_daemon_comes_back(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_delay(&n2->rt, "lazy", 500);
+	c = move(n1, n2, TWO);
+	SOON(has_event("service a runs, and its pages follow%"));
+	reborn(n2);
+	c = run(n2, TWO);
+	SOON(has_event("all pages of service a are here%"));
+	SOON(!has_lazy(n1) && all_run(n2, "a b"));
+	(void)c;
+}
+
+/* Asked to leave again at once: it stays for as long as its pages are on their way. */
+static void on_and_on(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_delay(&n2->rt, "lazy", 300);
+	c = move(n1, n2, TWO);
+	SOON(has_event("service a runs, and its pages follow%"));
+	smg_slurm_fake_could_start(&w->slurm, "n1");
+	preempt(n2, JOB);
+	SOON(LOOK(c, moved) && completing(JOB));
+	assert_true(has_event("all pages of service a are here%"));
+	end_run(n2, JOB);
+	start_again(n1);
+	c = run(n1, TWO);
+	SOON(said(c, "run again on n1: 2 moved"));
+	SOON(phases("postcopy") == 2);
+	SOON(!has_lazy(n1) && !has_lazy(n2));
+}
+
+/* A daemon before us has left them: nobody will ever ask for these. */
+static void what_nobody_asks_for_goes(void **state)
+{
+	SMG_AUTOFREE char *dir = smg_xasprintf("%s/memory.n1/lazy/99.gone/a", w->dir),
+			  *map = smg_xasprintf("%s/pagemap-1.img", dir);
+
+	(void)state;
+	smg_mkdirs(dir, 0700, NULL);
+	smg_write_file(map, "", 0, 0600, NULL);
+	assert_true(has_lazy(n1));
+	reborn(n1);
+	SOON(!has_lazy(n1));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(its_pages_follow),
+		T(by_hand),
+		T(a_move_that_is_off),
+		T(a_node_that_cannot),
+		T(no_memory_to_keep_them_in),
+		T(a_dump_that_fails_once),
+		T(its_pages_are_lost),
+		T(the_daemon_comes_back),
+		T(on_and_on),
+		T(what_nobody_asks_for_goes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

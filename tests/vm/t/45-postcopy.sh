@@ -1,0 +1,83 @@
+#!/bin/bash
+# Post-copy: a service runs on the next node before its memory is there, and its pages follow.
+# shellcheck source=guests.sh
+. "$(dirname "$0")/guests.sh"
+
+follows() { state "SELECT COUNT(*) FROM phases WHERE phase = 'postcopy' AND end_us > 0 AND migration LIKE '$1.%' AND error IS NULL"; } # JOB
+all_here() { [[ $(follows "$1") -ge ${2:-1} ]]; }
+start() { # SERVICE MB HOT MB/S: sets $job
+	prepare
+	writer "$@" '{copy: post}'
+	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
+	retry 60 box_exec ctl test -s "$WF/$1.beat" || fail 'it does not run'
+}
+
+test_its_pages_follow() {
+	local job
+	start quiet 120 0 0
+	box_exec ctl smigrate move "$job" --to n2
+	assert_eq "$(node_of "$job")" n2 'its node'
+	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
+	(($(state "SELECT bytes FROM phases WHERE phase = 'postcopy' AND migration LIKE '$job.%'") > 100000000)) || fail 'they were sent before'
+	assert_contains "$(events "$job")" 'its pages follow from n1'
+	ends_well "$job" quiet
+	assert_nothing_left "$job"
+}
+
+test_a_writer_keeps_its_memory() {
+	local job
+	start busy 120 64 32
+	box_exec ctl smigrate move "$job" --to n2
+	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
+	ends_well "$job" busy
+	assert_nothing_left "$job"
+}
+
+test_in_the_grace_of_a_preemption() {
+	local job
+	start busy 120 16 8
+	preempt "$job" 20 n1 >/dev/null
+	wait_moved "$job" 1 90
+	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
+	ends_well "$job" busy
+	assert_nothing_left "$job"
+}
+
+# Both daemons are started anew while its pages follow.
+test_daemons_come_back() {
+	local job
+	start busy 120 16 8
+	box link n1 40mbit
+	box_exec ctl smigrate move "$job" --to n2
+	assert_contains "$(box_exec ctl smigrate status "$job")" 'its pages follow from n1'
+	box_exec n1 systemctl restart smigrated
+	box_exec n2 systemctl restart smigrated
+	box link n1 off
+	retry 90 all_here "$job" || fail "its pages do not come: $(events "$job")"
+	ends_well "$job" busy
+	assert_nothing_left "$job"
+}
+
+# The node that has its pages loses them: so does the service, and it begins anew.
+test_the_window() {
+	local job
+	start busy 120 16 8
+	box link n1 40mbit
+	box_exec ctl smigrate move "$job" --to n2
+	box_exec n1 sh -c 'rm -rf /run/smigrate/lazy/*/*/*; systemctl restart smigrated'
+	wait_said "$job" 'is started again from the beginning' 60
+	box link n1 off
+	ends_well "$job" busy
+}
+
+test_back_and_forth() {
+	local job
+	start busy 120 16 8
+	box_exec ctl smigrate move "$job" --to n2
+	box_exec ctl smigrate move "$job" --to n1
+	retry 60 all_here "$job" 2 || fail "its pages do not come: $(events "$job")"
+	ends_well "$job" busy
+	assert_nothing_left "$job"
+}
+
+run_tests "$@"
