@@ -46,6 +46,16 @@ static void print_services(const json_t *doc)
 	table_print(&t, 2, stdout);
 }
 
+static void print_rounds(const json_t *rounds)
+{
+	char sent[FMT_LEN], left[FMT_LEN];
+
+	if (rounds)
+		printf("\nPre-copy, %" PRId64 " rounds: %s sent in %.2f s while the services run, %s while they stand still.\n",
+			doc_int(rounds, "rounds"), fmt_bytes(sent, doc_int(rounds, "bytes")),
+			json_real_value(json_object_get(rounds, "seconds")), fmt_bytes(left, doc_int(rounds, "left")));
+}
+
 int plan_print(const json_t *doc)
 {
 	const char *to = doc_str(doc, "to");
@@ -58,6 +68,7 @@ int plan_print(const json_t *doc)
 			doc_str(doc, "from"), doc_str(doc, "why_no_target"));
 	printf("%s.\n\n", doc_str(doc, "why"));
 	print_services(doc);
+	print_rounds(json_object_get(doc, "precopy"));
 	printf("\nAll safe after %.2f s", json_real_value(json_object_get(doc, "safe_s")));
 	if (*to)
 		printf(", all running again after %.2f s", json_real_value(json_object_get(doc, "total_s")));

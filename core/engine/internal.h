@@ -176,8 +176,10 @@ struct wf {
 	uint64_t changes;		 /* counts wf_wake: a change while the conductor looked away is not missed */
 	char claimed_by[64];		 /* the node that last claimed what is saved here; "": none */
 	int64_t claimed_run;		 /* for that run of the job; an older claim than the workflow's own run means nothing */
-	pthread_mutex_t net_lock;	 /* outermost: whoever makes or removes what services share, the network and volumes */
-	bool net_made;			 /* under net_lock */
+	pthread_mutex_t look_lock;  /* outermost: whoever counts anew what its services write to; none does who is not saving it,
+				       once  it is being saved */
+	pthread_mutex_t net_lock;   /* outermost: whoever makes or removes what services share, the network and volumes */
+	bool net_made;		    /* under net_lock */
 	bool net_held, net_freeing; /* under the lock: its services stand still, on both sides of a move; they are being let go */
 };
 
@@ -513,8 +515,11 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 int stream_round(struct wf *wf, size_t i, int64_t *bytes, struct smg_err *err);
 
 /* ---- precopy.c ---- */
-/* What is known so far of the way to the target: rate, round_s and stop_s. */
-void precopy_speeds(struct wf *wf, struct smg_rounds *r);
+/* What is known so far of the way there: rate, round_s and stop_s. */
+void precopy_speeds(struct wf *wf, const struct target *t, struct smg_rounds *r);
+/* How the rounds of a move there would go now, and by how many seconds sooner all would run there; 0, and none: not in rounds, or
+ * that cannot be told. Looks for a third of a second. Blocks; without the lock. */
+double precopy_foretell(struct wf *wf, const struct target *t, struct smg_rounds_course *out);
 /* Whether the services are to run on while their memory is sent for the first time. Without the lock. */
 bool precopy_wants(struct wf *wf, const struct leaving *l);
 /* Rounds, in that order and so many at one time, until little is left, or more of them gain nothing. Under the lock. */

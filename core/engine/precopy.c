@@ -221,24 +221,69 @@ static bool look_again(struct wf *wf, struct course *c, int64_t since)
 	return rc == 0;
 }
 
+/* What is known before the first round. Under the lock. False: too little to be worth any. */
+static bool measure(struct wf *wf, const struct target *t, struct course *c)
+{
+	for (size_t i = 0; i < wf->spec->n; i++)
+		c->r.memory += takes_part(wf, i) ? (double)wf->svc[i].memory : 0;
+	precopy_speeds(wf, t, &c->r);
+	return c->r.memory > LEAST_BYTES;
+}
+
+static double sooner(const struct smg_rounds *r, const struct smg_rounds_course *f)
+{
+	return (r->memory - f->left) / r->rate - f->seconds;
+}
+
+double precopy_foretell(struct wf *wf, const struct target *t, struct smg_rounds_course *out)
+{
+	const struct leaving never = {.hand = NULL, .deadline_us = INT64_MAX};
+	struct course c = {.l = &never};
+	struct smg_err err = {0};
+	bool may;
+
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&wf->look_lock);
+	pthread_mutex_lock(&wf->lock);
+	may = wf->state == SMG_WF_RUNNING && !wf->saving && !wf->hand && t->ready && measure(wf, t, &c);
+	pthread_mutex_unlock(&wf->lock);
+	may = may && first_looks(wf, &c.looks, &err) == 0;
+	pthread_mutex_unlock(&wf->look_lock);
+	if (!may)
+		return 0;
+	foresee(&c);
+	c.r.left_s = HUGE_VAL;
+	c.r.room = c.r.memory;
+	smg_rounds_foretell(&c.r, out);
+	return out->rounds ? sooner(&c.r, out) : 0;
+}
+
 static bool begin(struct wf *wf, struct course *c)
 {
+	struct smg_rounds_course f;
 	struct smg_err err = {0};
 	int rc;
 
 	pthread_mutex_unlock(&wf->lock);
+	/* Somebody who looks for a plan counts anew as well; whoever comes later sees that it is being saved. */
+	pthread_mutex_lock(&wf->look_lock);
 	rc = first_looks(wf, &c->looks, &err);
+	pthread_mutex_unlock(&wf->look_lock);
 	pthread_mutex_lock(&wf->lock);
 	if (rc < 0) {
 		smg_debug("%s: no pre-copy: %s", wf->id, err.msg);
 		return false;
 	}
-	for (size_t i = 0; i < wf->spec->n; i++)
-		c->r.memory += takes_part(wf, i) ? (double)wf->svc[i].memory : 0;
-	precopy_speeds(wf, &c->r);
+	if (!measure(wf, &wf->target, c))
+		return false;
 	c->r.room = (double)wf->target.more;
 	foresee(c);
-	return c->r.memory > LEAST_BYTES;
+	smg_rounds_foretell(&c->r, &f);
+	if (f.rounds && wf->mig.predicted_us) {
+		wf->mig.predicted_us -= (int64_t)(sooner(&c->r, &f) * 1e6);
+		wf_put_migration(wf);
+	}
+	return true;
 }
 
 void precopy(struct wf *wf, const struct leaving *l, const size_t *order, size_t n, size_t limit)

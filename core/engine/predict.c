@@ -165,9 +165,9 @@ static struct smg_speeds speeds_to(struct smg_engine *e, const char *node, const
 	return out;
 }
 
-void precopy_speeds(struct wf *wf, struct smg_rounds *r)
+void precopy_speeds(struct wf *wf, const struct target *t, struct smg_rounds *r)
 {
-	struct smg_speeds s = speeds_to(wf->e, wf->target.node, &wf->target.rates);
+	struct smg_speeds s = speeds_to(wf->e, t->node, &t->rates);
 
 	r->rate = s.link.all_bytes_s;
 	r->round_s = s.dump_fixed_s;
@@ -265,12 +265,15 @@ static void foresee_target(struct wf *wf, const char *to, struct target *t, stru
 json_t *plan_json(struct wf *wf, const char *to, struct smg_err *err)
 {
 	struct smg_err why = {0};
+	struct smg_rounds_course f;
 	struct target t;
 	struct route r;
+	double sooner;
 	json_t *out;
 
 	foresee_target(wf, to, &t, &why);
 	stream_measure(wf);
+	sooner = precopy_foretell(wf, &t, &f);
 	pthread_mutex_lock(&wf->lock);
 	if (wf->saving || wf->state != SMG_WF_RUNNING || plan_make(wf, &t, 0, &r, err) < 0) {
 		if (wf->saving || wf->state != SMG_WF_RUNNING)
@@ -283,7 +286,11 @@ json_t *plan_json(struct wf *wf, const char *to, struct smg_err *err)
 		"to", t.ready ? t.node : "", "why_no_target", t.ready ? "" : why.msg, "way",
 		r.plan.way == SMG_WAY_STREAM ? "stream" : "disk", "why", r.plan.why, "stream_limit",
 		(json_int_t)r.plan.stream_limit, "restore_limit", (json_int_t)r.plan.restore_limit, "safe_s", r.plan.safe_s,
-		"landed_s", r.plan.landed_s, "total_s", r.plan.total_s, "services", route_json(wf, &r));
+		"landed_s", r.plan.landed_s, "total_s", r.plan.total_s - sooner, "services", route_json(wf, &r));
+	if (f.rounds)
+		json_object_set_new(out, "precopy",
+			json_pack("{s:i,s:f,s:I,s:I}", "rounds", f.rounds, "seconds", f.seconds, "bytes", (json_int_t)f.sent,
+				"left", (json_int_t)f.left));
 	pthread_mutex_unlock(&wf->lock);
 	route_free(&r);
 	return out;

@@ -33,6 +33,7 @@ struct wf *wf_new(struct smg_engine *e, uint32_t job, struct smg_spec *spec, str
 
 	pthread_mutex_init(&wf->lock, NULL);
 	pthread_mutex_init(&wf->net_lock, NULL);
+	pthread_mutex_init(&wf->look_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&wf->changed, &attr);
@@ -86,6 +87,7 @@ static void wf_free(struct wf *wf)
 	pthread_cond_destroy(&wf->changed);
 	pthread_mutex_destroy(&wf->lock);
 	pthread_mutex_destroy(&wf->net_lock);
+	pthread_mutex_destroy(&wf->look_lock);
 	free(wf);
 }
 

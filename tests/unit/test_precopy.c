@@ -35,8 +35,8 @@ static bool sends_nothing(struct node *n)
 	return smg_tree_bytes(out) <= 0;
 }
 
-/* Two services on n1 that could go on on n2; these answers are for the looks at one after the other: two before the first round, and
- * one after each. */
+/* Two services on n1 that could go on on n2; these answers are for the looks at one after the other: two before the first round,
+ * and one after each. */
 static struct client *writers(const int64_t *changed, int n)
 {
 	struct client *c;
@@ -201,6 +201,35 @@ static void a_service_ends_meanwhile(void **state)
 	SOON(sends_nothing(n1) && !is_at(n2, ""));
 }
 
+static json_t *plan_of(struct node *n)
+{
+	const struct smg_caller root = {.pid = 1};
+	SMG_AUTOJSON json_t *req = json_pack("{s:s,s:i}", "op", "plan", "job", JOB);
+	json_t *reply = NULL;
+	struct smg_err err = {0};
+
+	if (smg_engine_look(n->daemon->engine, &root, req, &reply, &err) < 0)
+		fail_msg("%s", err.msg);
+	return reply;
+}
+
+/* What a plan says comes true; and looking changes nothing for who is being saved. */
+static void a_plan_foretells_them(void **state)
+{
+	struct client *c = writers(idle, 1);
+	SMG_AUTOJSON json_t *plan = plan_of(n1);
+	json_t *rounds = json_object_get(json_object_get(plan, "data"), "precopy");
+
+	(void)state;
+	assert_int_equal(json_integer_value(json_object_get(rounds, "rounds")), 1);
+	assert_int_equal(json_integer_value(json_object_get(rounds, "bytes")), 200 * MB);
+	assert_int_equal(json_integer_value(json_object_get(rounds, "left")), 0);
+	assert_int_equal(acts(n1, "pre_dump "), 0);
+	c = move(n1, n2, TWO);
+	assert_goes_on(c);
+	assert_true(has_event("1 rounds of pre-copy%"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -215,6 +244,7 @@ int main(void)
 		T(the_rest_fails_for_good),
 		T(the_target_has_forgotten),
 		T(a_service_ends_meanwhile),
+		T(a_plan_foretells_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
