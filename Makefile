@@ -172,7 +172,7 @@ benches: $(benches)
 bench: all benches ## the figures, in an hour; QUICK=1: in minutes; VM=1: of the copy modes, on guests (root)
 	BUILD=$(BUILD) $(if $(VM),env -u VM tests/bench/vm,tests/bench/run)
 
-fuzz: ## libFuzzer on the workflow parser, the daemon's JSON and streamed memory, FUZZ_SECONDS each
+fuzz: ## libFuzzer on the workflow parser, streamed memory and pages that follow, FUZZ_SECONDS each
 	BUILD=$(BUILD) tests/fuzz/run
 
 install: all ## into DESTDIR

@@ -65,9 +65,9 @@ int smg_image_each(unsigned char *image, size_t n, uint32_t magic, smg_message_f
 		return -1;
 	/* The length of a message, the message, and so on. */
 	for (const unsigned char *p = image + 8; p < end;) {
-		size_t len = end - p < 4 ? SIZE_MAX : smg_le32(p);
+		size_t left = (size_t)(end - p), len = left < 4 ? 0 : smg_le32(p);
 
-		if (len > (size_t)(end - p) - 4 || fn(image, (struct smg_span){p + 4, p + 4 + len}, arg) < 0)
+		if (left < 4 || len > left - 4 || fn(image, (struct smg_span){p + 4, p + 4 + len}, arg) < 0)
 			return -1;
 		p += 4 + len;
 	}

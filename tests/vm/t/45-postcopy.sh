@@ -1,5 +1,6 @@
 #!/bin/bash
 # Post-copy: a service runs on the next node before its memory is there, and its pages follow.
+# shellcheck disable=SC2016 # what is expanded in the guest
 # shellcheck source=guests.sh
 . "$(dirname "$0")/guests.sh"
 
@@ -69,6 +70,31 @@ test_the_window() {
 	box link n1 off
 	ends_well "$job" busy
 }
+
+# A page that nobody brings any more would read as zeros: the service is killed before that, and begins anew.
+brings() { # WHO: its pid
+	box_exec n2 sh -c '
+		guard=$(cut -d " " -f 1 /run/smigrate/c/*/lazy.pid)
+		criu=$(pgrep -P "$guard" -x criu)
+		case $1 in guard) echo "$guard" ;; criu) echo "$criu" ;; relay) pgrep -P "$guard" | grep -vx "$criu" ;; esac' sh "$1"
+}
+dies() { # WHO
+	local job pid
+	start busy 120 16 8
+	box link n1 40mbit
+	box_exec ctl smigrate move "$job" --to n2
+	pid=$(brings "$1")
+	[[ -n $pid ]] || fail "there is no $1"
+	box_exec n2 kill -KILL "$pid"
+	box link n1 off
+	wait_said "$job" 'is started again from the beginning' 30
+	ends_well "$job" busy
+	[[ $(output "$job") != *WRONG* ]] || fail 'it went on with pages of zeros'
+	assert_nothing_left "$job"
+}
+test_criu_dies() { dies criu; }
+test_the_relay_dies() { dies relay; }
+test_the_guard_dies() { dies guard; }
 
 test_back_and_forth() {
 	local job
