@@ -735,7 +735,7 @@ struct lazy_out {
 	struct smg_page_images *images; /* NULL: they do not */
 };
 bool lazy_asked(const struct wf *wf); /* of any of its services */
-/* Blocks; without the lock. 0, with nothing in *o: they are sent. SMG_ENOSPC: there is no room for them. */
+/* Blocks; without the lock. 0, with nothing in *o: it has not been asked for. Else why they cannot: they are sent then. */
 int lazy_begin(struct wf *wf, size_t i, struct lazy_out *o, struct smg_err *err);
 int lazy_end(struct wf *wf, size_t i, struct lazy_out *o, bool well, struct smg_err *err);
 /* Notes in the images where the pages are. */

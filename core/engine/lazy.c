@@ -126,8 +126,12 @@ static int make_store(struct wf *wf, size_t i, const char *dir, struct smg_err *
 int lazy_begin(struct wf *wf, size_t i, struct lazy_out *o, struct smg_err *err)
 {
 	memset(o, 0, sizeof(*o));
-	if (wf->svc[i].spec->copy != SMG_COPY_POST || !wf->target.lazy)
+	if (wf->svc[i].spec->copy != SMG_COPY_POST)
 		return 0;
+	if (wf->target.encrypt || wf->e->env.config.encrypt)
+		return smg_fail(err, SMG_EUNSUP, "pages that follow are not encrypted, and Encrypt=yes");
+	if (!wf->target.lazy)
+		return smg_fail(err, SMG_EUNSUP, "%s cannot bring its pages later (see smigrate doctor there)", wf->target.node);
 	drop_store(wf->e, wf->id, wf->spec->services[i].name);
 	o->dir = store_dir(wf->e, wf->e->env.config.durable_disk, wf->id, wf->spec->services[i].name);
 	if (make_store(wf, i, o->dir, err) < 0) {

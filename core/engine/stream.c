@@ -83,8 +83,7 @@ static int ask_room(struct wf *wf, const char *node, int64_t bytes, int64_t more
 	t->in_memory = json_is_true(json_object_get(reply, "in_memory"));
 	t->more = json_int(reply, "more"); /* none from a release that knows of no rounds */
 	t->encrypt = json_is_true(json_object_get(reply, "encrypt"));
-	/* Pages that follow are not encrypted. */
-	t->lazy = json_is_true(json_object_get(reply, "lazy")) && !t->encrypt && !wf->e->env.config.encrypt;
+	t->lazy = json_is_true(json_object_get(reply, "lazy")); /* not by a release that knows of no such thing */
 	snprintf(t->node, sizeof(t->node), "%s", node);
 	target_rates(t, reply);
 	if (wf->e->env.config.dedup)

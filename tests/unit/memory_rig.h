@@ -24,14 +24,20 @@
 
 /* ---- memory ---- */
 
-enum kind { ZERO, RANDOM, TEXT, DOT /* zeros, but for one byte */, KEPT /* as in the round before: no data */ };
+enum kind {
+	ZERO,
+	RANDOM,
+	TEXT,
+	DOT /* zeros, but for one byte */,
+	KEPT /* as in the round before: no data */,
+	LATER /* random; a restore can do without it at first */
+};
 
 struct seg {
 	uint64_t image, vaddr;
 	uint32_t nr;
 	enum kind kind;
 	uint64_t seed; /* of the first page; the next one's is one more: equal kind and seed is an equal page */
-	bool lazy;     /* a restore can do without it at first */
 };
 
 static void fill_random(uint64_t *p, uint64_t seed)
@@ -51,7 +57,7 @@ static void fill_page(const struct seg *s, uint32_t i, char *page)
 	uint64_t seed = s->seed + i;
 
 	memset(page, 0, PAGE);
-	if (s->kind == RANDOM)
+	if (s->kind == RANDOM || s->kind == LATER)
 		fill_random((uint64_t *)(void *)page, seed);
 	if (s->kind == DOT)
 		page[seed % PAGE] = 1;
@@ -117,7 +123,7 @@ static int criu_sends(int fd, int layout, const struct seg *s)
 
 	if (s->kind == KEPT)
 		return criu_says(fd, layout, PS_ADD_F | 1 << 16, s->nr, s->vaddr, s->image);
-	if (criu_says(fd, layout, PS_ADD_F | (PRESENT | (s->lazy ? 2u : 0)) << 16, s->nr, s->vaddr, s->image) < 0)
+	if (criu_says(fd, layout, PS_ADD_F | (PRESENT | (s->kind == LATER ? 2u : 0)) << 16, s->nr, s->vaddr, s->image) < 0)
 		return -1;
 	for (uint32_t i = 0; i < s->nr; i++) {
 		fill_page(s, i, page);

@@ -11,8 +11,6 @@
 #include "memory_rig.h"
 #include "transfer/lazy_pages.h"
 
-#define LAZY 2u
-
 static char dir[64], kept[128];
 static struct smg_err err;
 static struct smg_page_pool *pool, *here;
@@ -44,11 +42,11 @@ static int tear_down(void **state)
 
 /* Of process 7 the first and the last can come later, of 9 all; the shared memory cannot. */
 static const struct seg memory[] = {
-	{.image = PID(7), .vaddr = 0x10000, .nr = 100, .kind = RANDOM, .seed = 1, .lazy = true},
-	{.image = PID(7), .vaddr = 0x400000, .nr = 3, .kind = RANDOM, .seed = 300},
-	{.image = PID(7), .vaddr = 0x800000, .nr = 2000, .kind = RANDOM, .seed = 1000, .lazy = true},
-	{.image = PID(9), .vaddr = 0x10000, .nr = 5, .kind = RANDOM, .seed = 9000, .lazy = true},
-	{.image = SHMEM(4), .vaddr = 0, .nr = 7, .kind = RANDOM, .seed = 9500},
+	{PID(7), 0x10000, 100, LATER, 1},
+	{PID(7), 0x400000, 3, RANDOM, 300},
+	{PID(7), 0x800000, 2000, LATER, 1000},
+	{PID(9), 0x10000, 5, LATER, 9000},
+	{SHMEM(4), 0, 7, RANDOM, 9500},
 };
 
 static void keep(struct lane *l, int layout)

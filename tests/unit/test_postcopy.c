@@ -109,6 +109,7 @@ static void a_node_that_cannot(void **state)
 	smg_fake_fail(&n2->rt, "lazy_ready", NULL, SMG_EUNSUP, 100);
 	c = move(n1, n2, TWO);
 	assert_goes_on(c);
+	assert_true(has_event("service a stands still while its memory is sent: n2 cannot%"));
 	assert_int_equal(phases("postcopy"), 0);
 }
 
