@@ -5,7 +5,7 @@
 QEMU_PACKAGES=(qemu-system-x86 qemu-utils)
 GUEST_PACKAGES=(
 	systemd-sysv dbus udev kmod openssh-server linux-image-cloud-amd64 initramfs-tools nfs-kernel-server nfs-common
-	slurmctld slurmd slurm-client libslurm42t64 munge runc umoci libyaml-0-2 sqlite3 libjansson4 libssl3t64 liblz4-1
+	slurmctld slurmd slurm-client libslurm42t64 munge runc umoci libyaml-0-2 sqlite3 libjansson4 libssl3t64 liblz4-1 libnet1
 	iproute2 iptables nftables procps psmisc util-linux python3 ncat less strace
 )
 DISK_MB=6000
@@ -28,7 +28,7 @@ build_guest_root() { # ROOT MIRROR
 	in_root "$root" apt-get -q install -y --no-install-recommends "${GUEST_PACKAGES[@]}"
 	# CRIU brings a newer libnl, of which NFS wants all parts alike.
 	in_root "$root" apt-get -q install -y --no-install-recommends --no-remove criu/sid libnl-genl-3-200/sid
-	in_root "$root" sh -ec 'cd /opt && apt-get -q download criu/trixie && dpkg -x criu_*.deb criu-older && rm criu_*.deb' # for a test
+	in_root "$root" sh -ec 'cd /opt && apt-get -q download criu/trixie && dpkg -x criu_*.deb criu-older && rm criu_*.deb' # for a test (it wants libnet1)
 	add_accounts "$root"
 	tar -C "$VM_DIR/image" -c . | tar -C "$root" -x --no-same-owner
 	mkdir -p "$root/var/spool/slurmd" "$root/shared" "$root/images/debian"

@@ -48,6 +48,7 @@ test_an_older_criu() {
 }
 
 test_an_older_daemon() {
+	box_exec n2 rm -f /usr/local/sbin/criu
 	install_older n2
 	there_and_back
 }
