@@ -19,7 +19,8 @@
 
 #define LOOK_MS 100
 #define ROOM_EXTRA (16LL << 20)
-#define NOTE "lazy" /* among the images: where the pages are; core/lazy reads it, and the runtime */
+#define STRAY_S 3600 /* what nobody knows of is kept for so long */
+#define NOTE "lazy"  /* among the images: where the pages are; core/lazy reads it, and the runtime */
 
 /* ---- the node that it leaves ---- */
 
@@ -87,10 +88,24 @@ static void each_name(struct smg_engine *e, const char *dir, const char *of, nam
 		closedir(d);
 }
 
+static bool is_old(const struct smg_engine *e, const char *workflow)
+{
+	struct stat st;
+
+	for (int disk = 0; disk < 2; disk++) {
+		SMG_AUTOFREE char *dir = place(e, disk, workflow);
+
+		if (stat(dir, &st) == 0 && smg_now_us() / 1000000 - st.st_mtime < STRAY_S)
+			return false;
+	}
+	return true;
+}
+
+/* Where the journal is lost, nobody here knows of a workflow whose pages are still on their way. */
 static void sweep_workflow(struct smg_engine *e, const char *none, const char *workflow)
 {
 	(void)none;
-	if (land_is_asking(e, workflow) || keep_is_alive(e, workflow))
+	if (!is_old(e, workflow) || land_is_asking(e, workflow) || keep_is_alive(e, workflow))
 		return;
 	for (int disk = 0; disk < 2; disk++) {
 		SMG_AUTOFREE char *dir = place(e, disk, workflow);

@@ -146,11 +146,13 @@ static void round_worker(struct wf *wf, size_t i)
 	wf_phase(wf, s->spec->name, "precopy", rc < 0 ? 1 : s->round, t0, smg_now_us(), bytes, rc < 0 ? err.msg : NULL);
 	if (rc < 0 && !s->ended_early && !stage_off(wf))
 		smg_info("%s: not copied while it runs: %s", s->id, err.msg);
-	svc_worker_done(wf, i);
-	wf_wake(wf);
 	pthread_mutex_unlock(&wf->lock);
 	if (rc == 0 && first) /* all of its memory: as much as at a stop */
 		rates_learn(wf->e, wf->e->env.config.node, wf->target.node, SMG_PHASE_STREAM, bytes, took, crowd);
+	pthread_mutex_lock(&wf->lock);
+	svc_worker_done(wf, i);
+	wf_wake(wf);
+	pthread_mutex_unlock(&wf->lock);
 }
 
 static bool any_busy(const struct wf *wf)
