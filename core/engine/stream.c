@@ -67,6 +67,19 @@ static json_t *waiting_at(const struct wf *wf, const char *node)
 	return names;
 }
 
+/* Whoever says nothing of `more` is of a release that takes a file with x-migrate.copy in it for a wrong one: the job would fail.
+ */
+static int knows_copy(const struct wf *wf, const char *node, const json_t *reply, struct smg_err *err)
+{
+	for (size_t i = 0; i < wf->spec->n && !json_object_get(reply, "more"); i++)
+		if (wf->svc[i].spec->copy != SMG_COPY_AUTO)
+			return smg_fail(err, SMG_EUNSUP,
+				"the smigrated of %s is of an older release, which does not know x-migrate.copy: it has to be "
+				"upgraded",
+				node);
+	return 0;
+}
+
 /* more: that it would be well to have besides, for rounds of pre-copy. */
 static int ask_room(struct wf *wf, const char *node, int64_t bytes, int64_t more, struct smg_err *err)
 {
@@ -78,7 +91,8 @@ static int ask_room(struct wf *wf, const char *node, int64_t bytes, int64_t more
 	struct target *t = &wf->target;
 
 	if (p->ops->call(p->ctx, node, req, PEER_MS, &reply, err) < 0 ||
-		p->ops->unseal(p->ctx, json_str(reply, "key"), t->key, sizeof(t->key), err) < 0)
+		p->ops->unseal(p->ctx, json_str(reply, "key"), t->key, sizeof(t->key), err) < 0 ||
+		knows_copy(wf, node, reply, err) < 0)
 		return -1;
 	t->in_memory = json_is_true(json_object_get(reply, "in_memory"));
 	t->more = json_int(reply, "more"); /* none from a release that knows of no rounds */
