@@ -32,9 +32,9 @@ struct smg_rounds {
 };
 
 /*
- * What is still dirty after one more round is foretold from the last two looks: a writer that goes over the same pages again has ever
- * fewer new ones, one that goes through all of its memory dirties in proportion to time. A round is worth it that takes 3 % off
- * the time for which the services stand still. *next: bytes that would then be left; may be NULL.
+ * What is still dirty after one more round is foretold from the last two looks: a writer that goes over the same pages again has
+ * ever fewer new ones, one that goes through all of its memory dirties in proportion to time. A round is worth it that takes 3 %
+ * off the time for which the services stand still. *next: bytes that would then be left; may be NULL.
  */
 enum smg_rounds_word smg_rounds_next(const struct smg_rounds *r, double *next);
 /* How it would go on from here, if all that is measured stays as it is. */

@@ -87,7 +87,8 @@ static int same_file(int a, int b)
 	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* From the leaf of those who come from outside into that of the node's own processes. A guest (tests/vm) has none: sshd's will do. */
+/* From the leaf of those who come from outside into that of the node's own processes. A guest (tests/vm) has none: sshd's will do.
+ */
 static void join_node(void)
 {
 	int fd = open("/sys/fs/cgroup/init/cgroup.procs", O_WRONLY | O_CLOEXEC);

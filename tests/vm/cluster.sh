@@ -26,7 +26,7 @@ write_site() { # NODES EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF
 	echo "/shared $NET.0/24(rw,async,no_root_squash,no_subtree_check,fsid=1)" >"$site/etc/exports.d/shared.exports"
 	printf '[Mount]\nWhat=ctl:/shared\nWhere=/shared\nType=nfs4\nOptions=vers=4.2,actimeo=1\n' >"$site/etc/systemd/system/shared.mount"
 	printf '[Service]\nStandardOutput=append:/var/log/smigrated.log\nStandardError=inherit\n' >"$site/etc/systemd/system/smigrated.service.d/log.conf"
-	cp "${VM_TOOLS:-$("$VM_DIR/../box/box" tools)}/enter" "$site/usr/local/lib/box/"
+	cp "$("$VM_DIR/../box/box" tools)/enter" "$site/usr/local/lib/box/"
 }
 
 # The guest has what the site and the package bring, and its daemons run.

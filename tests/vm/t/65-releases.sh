@@ -10,8 +10,8 @@ OLDER='Split what every cluster for tests needs'
 
 install_older() { # NODE
 	local commit tree=$TMP/older package
-	commit=$(git -C "$ROOT" log --format=%H --fixed-strings --grep "$OLDER" -n 1 2>/dev/null) && [[ -n $commit ]] ||
-		skip 'this checkout has no history, and so no older release'
+	commit=$(git -C "$ROOT" log --format=%H --fixed-strings --grep "$OLDER" -n 1 2>/dev/null || true)
+	[[ -n $commit ]] || skip 'this checkout has no history, and so no older release'
 	[[ -d $tree ]] || { mkdir "$tree" && git -C "$ROOT" archive "$commit" | tar -C "$tree" -x; }
 	package=$(BOX_TREE=$tree "$ROOT/tests/box/box" package) || fail 'the older release does not build'
 	box exec "$1" -- sh -ec 'cat >/root/older.deb && dpkg --force-confold -i /root/older.deb >/root/dpkg.log 2>&1' <"$package"
