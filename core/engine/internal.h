@@ -746,6 +746,9 @@ void lazy_drop(struct wf *wf);	       /* what was kept for any of its services *
 void lazy_sweep(struct smg_engine *e); /* ... of workflows that are over, or of which nobody knows */
 /* Of a service that runs now: where its pages follow, a worker waits for them. Under the lock. */
 void lazy_follow(struct wf *wf, size_t i);
+/* Of a container that has ended while nobody looked. True: because its pages could not be had any more, and that is dealt with.
+ * Without the lock. */
+bool lazy_lost(struct wf *wf, size_t i);
 bool lazy_any(const struct wf *wf); /* under the lock */
 
 /* ---- keep.c ---- */

@@ -314,6 +314,26 @@ static void follow_worker(struct wf *wf, size_t i)
 	pthread_mutex_unlock(&wf->lock);
 }
 
+static void note_origin(const struct wf *wf, struct svc *s)
+{
+	snprintf(s->follows_from, sizeof(s->follows_from), "%s", wf->mig.from);
+	snprintf(s->follows_of, sizeof(s->follows_of), "%s", wf->mig.id);
+}
+
+bool lazy_lost(struct wf *wf, size_t i)
+{
+	struct smg_runtime *rt = &wf->e->env.runtime;
+	struct svc *s = &wf->svc[i];
+	struct smg_err err = {0};
+	int64_t bytes;
+
+	if (s->spec->copy != SMG_COPY_POST || rt->ops->lazy(rt->ctx, s->id, &bytes, &err) >= 0)
+		return false;
+	note_origin(wf, s);
+	lost(wf, i, err.msg);
+	return true;
+}
+
 void lazy_follow(struct wf *wf, size_t i)
 {
 	struct smg_runtime *rt = &wf->e->env.runtime;
@@ -324,8 +344,7 @@ void lazy_follow(struct wf *wf, size_t i)
 	if (s->spec->copy != SMG_COPY_POST || s->follows || rt->ops->lazy(rt->ctx, s->id, &bytes, &err) == 0)
 		return;
 	s->follows = true;
-	snprintf(s->follows_from, sizeof(s->follows_from), "%s", wf->mig.from);
-	snprintf(s->follows_of, sizeof(s->follows_of), "%s", wf->mig.id);
+	note_origin(wf, s);
 	snprintf(s->message, sizeof(s->message), "its pages follow from %s: until all are here, it is lost with either node",
 		s->follows_from);
 	wf_put_svc(wf, i);

@@ -82,7 +82,9 @@ static void recover_running(struct wf *wf, size_t i)
 			return dump_finished(wf, i);
 		if (status == SMG_STATUS_NO_TRACE)
 			return lost_with_the_node(wf, i);
-		return container_lost(wf, i, status);
+		if (!lazy_lost(wf, i))
+			container_lost(wf, i, status);
+		return;
 	}
 	if (wf->suspended && s->state == SMG_SVC_FROZEN) { /* as it should be */
 		s->started = s->next_probe = s->frozen_at = smg_steady_us();

@@ -165,6 +165,25 @@ static void the_daemon_comes_back(void **state)
 	(void)c;
 }
 
+/* ... and so it is where no daemon looked. */
+static void its_pages_are_lost_meanwhile(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_delay(&n2->rt, "lazy", 500);
+	c = move(n1, n2, TWO);
+	SOON(has_event("service a runs, and its pages follow%"));
+	smg_fake_fail(&n2->rt, "adopt", ID ".a", SMG_ENOENT, 1);
+	smg_fake_fail(&n2->rt, "lazy", ID ".a", SMG_ENOENT, 100);
+	reborn(n2);
+	c = run(n2, TWO);
+	SOON(has_event("service a is started again from the beginning: its pages were lost with n1%"));
+	SOON(acts(n2, "launch " ID ".a") == 1 && all_run(n2, "a b"));
+	SOON(!has_lazy(n1));
+	(void)c;
+}
+
 /* Asked to leave again at once: it stays for as long as its pages are on their way. */
 static void on_and_on(void **state)
 {
@@ -216,6 +235,7 @@ int main(void)
 		T(a_dump_that_fails_once),
 		T(its_pages_are_lost),
 		T(the_daemon_comes_back),
+		T(its_pages_are_lost_meanwhile),
 		T(on_and_on),
 		T(what_nobody_asks_for_goes),
 	};
