@@ -14,6 +14,7 @@
 #include "base/net.h"
 #include "base/process.h"
 #include "base/util.h"
+#include "runtime/cgroup.h"
 #include "transfer/lazy_pages.h"
 #include "transfer/peer.h"
 
@@ -40,6 +41,7 @@
 #define PATIENCE_US 300000000LL /* without an answer of the other node */
 #define READY_MS 20000
 #define LOOK_MS 20
+#define DEAD_MS 5000
 #define MAX_UFFDS 4096
 
 /* Of the relay, for the guard. */
@@ -207,11 +209,11 @@ static void hold_uffds(struct lazy *z)
 
 static void kill_container(const struct lazy *z)
 {
-	SMG_AUTOFREE char *path = smg_xasprintf("%s/cgroup.kill", z->cgroup);
-	SMG_AUTOCLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+	struct smg_err err = {0};
 
-	if (fd >= 0 && write(fd, "1", 1) == 1)
-		smg_sleep_ms(200); /* before its pages become zeros */
+	if (smg_cgroup_kill(z->cgroup, &err) < 0)
+		fprintf(stderr, "%s\n", err.msg);
+	smg_cgroup_wait_empty(z->cgroup, DEAD_MS); /* before its pages become zeros */
 }
 
 static int over(const struct lazy *z, const char *why)

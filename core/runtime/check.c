@@ -5,6 +5,7 @@
 #include "base/process.h"
 #include "base/util.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -87,6 +88,7 @@ int smg_runtime_report(char *text, size_t n, struct smg_err *err)
 	char runc_text[32], criu_text[32];
 	SMG_AUTOFREE char *out = NULL;
 	struct smg_err why = {0};
+	bool later;
 	long runc, criu;
 
 	if (check_both(&runc, &criu, err) < 0)
@@ -96,8 +98,9 @@ int smg_runtime_report(char *text, size_t n, struct smg_err *err)
 			out ? last_error(out) : why.msg);
 	version_text(runc, runc_text, sizeof(runc_text));
 	version_text(criu, criu_text, sizeof(criu_text));
-	snprintf(text, n, "runc %s, CRIU %s; `criu check` is content with this kernel; %s, %s", runc_text, criu_text,
+	later = smg_real_lazy_ready(NULL, &why) == 0;
+	snprintf(text, n, "runc %s, CRIU %s; `criu check` is content with this kernel; %s, %s%s", runc_text, criu_text,
 		smg_tracks_changes() ? "services can be copied while they run" : "no pre-copy: the kernel does not track changes",
-		smg_real_lazy_ready(NULL, &why) == 0 ? "pages can follow" : "no post-copy: there is no userfaultfd");
+		later ? "pages can follow" : "no post-copy: ", later ? "" : why.msg);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "base/net.h"
 #include "base/process.h"
 #include "base/util.h"
+#include "runtime/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define READY_MS 30000
@@ -103,12 +105,23 @@ int smg_real_lazy(void *ctx, const char *id, int64_t *bytes, struct smg_err *err
 	return read_end(end, bytes, err);
 }
 
+/* As a container whose pages cannot be had is killed, at once and whole: cgroup.kill. */
+static bool kills_whole_cgroups(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	return uname(&u) == 0 && sscanf(u.release, "%d.%d", &major, &minor) == 2 && (major > 5 || (major == 5 && minor >= 14));
+}
+
 int smg_real_lazy_ready(void *ctx, struct smg_err *err)
 {
 	const char *argv[] = {"criu", "check", "--feature", "uffd-noncoop", NULL};
 	struct smg_run r = {.argv = argv, .timeout_ms = 10000};
 
 	(void)ctx;
+	if (!smg_cgroup_v2() || !kills_whole_cgroups())
+		return smg_fail(err, SMG_EUNSUP, "there is no cgroup v2 of Linux 5.14 or later here");
 	if (smg_run_ok(&r, NULL, err) < 0)
 		return smg_fail(err, SMG_EUNSUP, "this kernel, or CRIU here, brings no pages later (userfaultfd)");
 	return 0;
