@@ -4,18 +4,9 @@
 # shellcheck source=guests.sh
 . "$(dirname "$0")/guests.sh"
 
-follows() { state "SELECT COUNT(*) FROM phases WHERE phase = 'postcopy' AND end_us > 0 AND migration LIKE '$1.%' AND error IS NULL"; } # JOB
-all_here() { [[ $(follows "$1") -ge ${2:-1} ]]; }
-start() { # SERVICE MB HOT MB/S: sets $job
-	prepare
-	writer "$@" '{copy: post}'
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/$1.beat" || fail 'it does not run'
-}
-
 test_its_pages_follow() {
 	local job
-	start quiet 120 0 0
+	post_copied quiet 120 0 0
 	box_exec ctl smigrate move "$job" --to n2
 	assert_eq "$(node_of "$job")" n2 'its node'
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
@@ -27,7 +18,7 @@ test_its_pages_follow() {
 
 test_a_writer_keeps_its_memory() {
 	local job
-	start busy 120 64 32
+	post_copied busy 120 64 32
 	box_exec ctl smigrate move "$job" --to n2
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
 	ends_well "$job" busy
@@ -36,7 +27,7 @@ test_a_writer_keeps_its_memory() {
 
 test_in_the_grace_of_a_preemption() {
 	local job
-	start busy 120 16 8
+	post_copied busy 120 16 8
 	preempt "$job" 20 n1 >/dev/null
 	wait_moved "$job" 1 90
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
@@ -47,7 +38,7 @@ test_in_the_grace_of_a_preemption() {
 # Both daemons are started anew while its pages follow.
 test_daemons_come_back() {
 	local job
-	start busy 120 16 8
+	post_copied busy 120 16 8
 	box link n1 40mbit
 	box_exec ctl smigrate move "$job" --to n2
 	assert_contains "$(box_exec ctl smigrate status "$job")" 'its pages follow from n1'
@@ -62,7 +53,7 @@ test_daemons_come_back() {
 # The node that has its pages loses them: so does the service, and it begins anew.
 test_the_window() {
 	local job
-	start busy 120 16 8
+	post_copied busy 120 16 8
 	box link n1 40mbit
 	box_exec ctl smigrate move "$job" --to n2
 	box_exec n1 sh -c 'rm -rf /run/smigrate/lazy/*/*/*; systemctl restart smigrated'
@@ -80,7 +71,7 @@ brings() { # WHO: its pid
 }
 dies() { # WHO
 	local job pid
-	start busy 120 16 8
+	post_copied busy 120 16 8
 	box link n1 40mbit
 	box_exec ctl smigrate move "$job" --to n2
 	pid=$(brings "$1")
@@ -96,28 +87,9 @@ test_criu_dies() { dies criu; }
 test_the_relay_dies() { dies relay; }
 test_the_guard_dies() { dies guard; }
 
-# With Durable=disk a node that loses its power has them again when it is back; the service has waited.
-# shellcheck disable=SC2034 # run_tests looks for it
-TIMEOUT_test_the_node_that_has_them_comes_back=300
-test_the_node_that_has_them_comes_back() {
-	local job
-	start busy 120 16 8
-	box_exec n1 sh -c 'echo Durable=disk >>/etc/smigrate/smigrate.conf; systemctl restart smigrated'
-	retry 20 daemon_answers n1 || fail 'the daemon of n1 does not answer'
-	box link n1 40mbit
-	box_exec ctl smigrate move "$job" --to n2
-	box power n1 off
-	sleep 5
-	assert_contains "$(box_exec ctl smigrate status "$job")" 'its pages follow from n1'
-	box power n1 on
-	retry 120 all_here "$job" || fail "its pages do not come: $(events "$job")"
-	ends_well "$job" busy
-	assert_nothing_left "$job"
-}
-
 test_back_and_forth() {
 	local job
-	start busy 120 16 8
+	post_copied busy 120 16 8
 	box_exec ctl smigrate move "$job" --to n2
 	box_exec ctl smigrate move "$job" --to n1
 	retry 60 all_here "$job" 2 || fail "its pages do not come: $(events "$job")"

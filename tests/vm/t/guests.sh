@@ -55,6 +55,18 @@ ends_well() { # JOB NAME
 	assert_contains "$(output "$1")" 'memory is right'
 }
 
+
+# ---- post-copy ----
+
+follows() { state "SELECT COUNT(*) FROM phases WHERE phase = 'postcopy' AND end_us > 0 AND migration LIKE '$1.%' AND error IS NULL"; } # JOB
+all_here() { [[ $(follows "$1") -ge ${2:-1} ]]; }
+post_copied() { # NAME MB HOT-MB MB/S: such a writer, as a job on n1 that may go on on n2; sets $job
+	prepare
+	writer "$@" '{copy: post}'
+	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
+	retry 60 box_exec ctl test -s "$WF/$1.beat" || fail 'it does not run'
+}
+
 # What a node has that a migration could leave behind, one line each.
 traces() { # NODE
 	box_exec "$1" sh -c '
