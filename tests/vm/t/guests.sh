@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # For the tests on guests: what the box's tests have, driven through tests/vm/vm. Each file begins with all guests as `vm up` left them.
-# shellcheck disable=SC2016 # what is expanded in the guest
+# shellcheck disable=SC2016,SC2034 # what is expanded in the guest; what the tests use
 # shellcheck source=../../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../lib.sh"
 export CLUSTER=$ROOT/tests/vm/vm
