@@ -186,7 +186,6 @@ int lazy_note(struct wf *wf, size_t i, const char *images, struct smg_err *err)
 }
 
 struct serving {
-	struct smg_engine *e;
 	struct smg_lazy_store *store;
 	char *name;
 };
@@ -223,7 +222,7 @@ int lazy_pages(struct smg_engine *e, const json_t *req, json_t **reply, struct s
 		return smg_fail(err, SMG_ENOENT, "%s has no pages of service %s of workflow %s any more", e->env.config.node,
 			service, workflow);
 	s = smg_xcalloc(1, sizeof(*s));
-	*s = (struct serving){e, store, smg_xasprintf("%s.%s", workflow, service)};
+	*s = (struct serving){store, smg_xasprintf("%s.%s", workflow, service)};
 	*rest = (struct smg_peer_rest){.serve = serve_pages, .arg = s};
 	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;

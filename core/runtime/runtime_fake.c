@@ -297,8 +297,8 @@ static int fake_cleanup(void *ctx, const char *id, struct smg_err *err)
 	return 0;
 }
 
-/* What CRIU 4.2's page client says for a process with two pages: the id's bytes, and zeros. */
-/* CRIU's page client of 4.2 with two pages; `again`: the second one is as it was in the round before. */
+/* What CRIU 4.2's page client says for a process with two pages: the id's bytes, and zeros. again: the second one is as it was in
+ * the round before. */
 enum { PS_OPEN2 = 4, PS_ADD_F = 6, PS_FORCE_CLOSE = 0x1024, PE_PARENT = 1 << 16, PE_PRESENT = 4 << 16, PE_LAZY = 2 << 16 };
 
 static bool say(int fd, uint32_t cmd, uint64_t pages, uint64_t vaddr)

@@ -4,7 +4,6 @@
 . "$(dirname "$0")/guests.sh"
 
 rounds_of() { state "SELECT COUNT(*) FROM phases WHERE phase = 'precopy' AND migration LIKE '$1.%' AND error IS NULL"; }             # JOB
-last_bytes() { state "SELECT bytes FROM phases WHERE phase = 'stream' AND migration LIKE '$1.%' ORDER BY start_us DESC LIMIT 1"; }
 
 moves_by_hand() { # JOB
 	box_exec ctl smigrate move "$1" --to n2
