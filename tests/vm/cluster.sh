@@ -32,7 +32,7 @@ write_site() { # NODES EXTRA_SLURM_CONF EXTRA_SMIGRATE_CONF
 # The guest has what the site and the package bring, and its daemons run.
 settle() { # NODE PACKAGE
 	local node=$1 not_here=exports.d
-	set_clock "$node"
+	set_clock "$node" "$(date +%s.%N)"
 	# whoever exports it must not have a unit that mounts it
 	if [[ $node == ctl ]]; then not_here=shared.mount; fi
 	tar -C "$DATA/site" -c --exclude="$not_here" --owner=0 --group=0 . | in_guest "$node" tar -C / -x --no-same-owner --no-overwrite-dir

@@ -35,8 +35,8 @@ become_qemu() { # CMD...
 }
 in_qemu() { (become_qemu "$@"); }
 
-# snapshot: the name of one to begin from; "": it boots
-start_guest() { # NODE SNAPSHOT
+# snapshot: the name of one to begin from; "": it boots, at that time
+start_guest() { # NODE SNAPSHOT [SECONDS]
 	local node=$1 snapshot=$2 cgroup pid cpus arguments
 	cpus=$(cpus_of "$node")
 	cgroup=$(cgroup_root)/$CLUSTER/$node
@@ -52,6 +52,7 @@ start_guest() { # NODE SNAPSHOT
 		-netdev "tap,id=net,ifname=tap0,script=no,downscript=no" -device "virtio-net-pci,netdev=net,host_mtu=9000,mac=$(mac_of "$node")"
 		-device virtio-rng-pci -serial "file:/data/$node/console.log" -qmp "unix:/data/$node/qmp,server=on,wait=off"
 	)
+	[[ -z ${3-} ]] || arguments+=(-rtc "base=$(date -u -d "@$3" +%Y-%m-%dT%H:%M:%S)")
 	[[ -z $snapshot ]] || arguments+=(-loadvm "$snapshot" -S)
 	rm -f "$DATA/$node/qmp"
 	# shellcheck disable=SC2016 # expanded by the inner shell
@@ -105,4 +106,4 @@ in_guest() { # NODE CMD...
 	"${SSH[@]}" -S "$STATE/$node.ssh" x "${@@Q}"
 }
 
-set_clock() { in_guest "$1" date -s "@$(date +%s.%N)" >/dev/null; } # NODE
+set_clock() { in_guest "$1" date -s "@$2" >/dev/null; } # NODE SECONDS
