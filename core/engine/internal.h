@@ -15,7 +15,7 @@
 #include "engine/engine.h"
 #include "engine/verdict.h"
 #include "state/machine.h"
-#include "transfer/lazy_pages.h"
+#include "transfer/lazy_link.h"
 #include "transfer/memory.h"
 #include "workflow/plan.h"
 #include "workflow/rounds.h"

@@ -10,6 +10,8 @@
  */
 #include "engine/hold.h"
 
+#include "transfer/auth.h"
+
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +22,6 @@
 #define LOOK_MS 100
 #define ROOM_EXTRA (16LL << 20)
 #define STRAY_S 3600 /* what nobody knows of is kept for so long */
-#define NOTE "lazy"  /* among the images: where the pages are; core/lazy reads it, and the runtime */
 
 /* ---- the node that it leaves ---- */
 
@@ -143,8 +144,6 @@ int lazy_begin(struct wf *wf, size_t i, struct lazy_out *o, struct smg_err *err)
 	memset(o, 0, sizeof(*o));
 	if (wf->svc[i].spec->copy != SMG_COPY_POST)
 		return 0;
-	if (wf->target.encrypt || wf->e->env.config.encrypt)
-		return smg_fail(err, SMG_EUNSUP, "pages that follow are not encrypted, and Encrypt=yes");
 	if (!wf->target.lazy)
 		return smg_fail(err, SMG_EUNSUP, "%s cannot bring its pages later (see smigrate doctor there)", wf->target.node);
 	drop_store(wf->e, wf->id, wf->spec->services[i].name);
@@ -178,27 +177,37 @@ int lazy_end(struct wf *wf, size_t i, struct lazy_out *o, bool well, struct smg_
 
 int lazy_note(struct wf *wf, size_t i, const char *images, struct smg_err *err)
 {
-	SMG_AUTOJSON json_t *j = json_pack("{s:s,s:s,s:i,s:s,s:s}", "node", wf->e->env.config.node, "to", wf->target.node, "port",
-		wf->e->env.config.peer_port, "workflow", wf->id, "service", wf->spec->services[i].name);
-	SMG_AUTOFREE char *path = smg_xasprintf("%s/" NOTE, images), *text = json_dumps(j, JSON_COMPACT);
+	const struct smg_config *c = &wf->e->env.config;
+	struct smg_lazy_note n = {.port = c->peer_port, .encrypt = c->encrypt || wf->target.encrypt};
 
-	return smg_write_file(path, text, strlen(text), 0600, err);
+	snprintf(n.node, sizeof(n.node), "%s", c->node);
+	snprintf(n.to, sizeof(n.to), "%s", wf->target.node);
+	snprintf(n.workflow, sizeof(n.workflow), "%s", wf->id);
+	snprintf(n.service, sizeof(n.service), "%s", wf->spec->services[i].name);
+	return smg_lazy_note_write(images, &n, err);
 }
 
 struct serving {
 	struct smg_lazy_store *store;
+	struct smg_pace *pace;
+	unsigned char key[SMG_KEY_BYTES]; /* of this connection */
+	bool encrypt;
 	char *name;
 };
 
 static void serve_pages(void *arg, int fd)
 {
 	struct serving *s = arg;
+	struct smg_lazy_link link;
 	struct smg_err err = {0};
+	int rc = fd < 0 ? 0 : smg_lazy_link_open(&link, fd, s->pace, s->key, true, s->encrypt, &err);
 
-	if (fd >= 0 && smg_lazy_serve(s->store, fd, &err) < 0)
+	if (fd >= 0 && rc == 0) {
+		rc = smg_lazy_serve(&link, s->store, &err);
+		smg_lazy_link_close(&link);
+	}
+	if (rc < 0)
 		smg_warn("%s: %s", s->name, err.msg);
-	if (fd >= 0)
-		close(fd);
 	smg_lazy_store_close(s->store);
 	free(s->name);
 	free(s);
@@ -207,8 +216,12 @@ static void serve_pages(void *arg, int fd)
 int lazy_pages(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err)
 {
 	const char *workflow = json_str(req, "workflow"), *service = json_str(req, "service");
+	struct smg_peer *p = &e->env.peer;
+	SMG_AUTOFREE char *sealed = NULL;
+	unsigned char key[SMG_KEY_BYTES];
 	struct smg_lazy_store *store = NULL;
 	struct serving *s;
+	bool encrypt = e->env.config.encrypt || json_is_true(json_object_get(req, "encrypt"));
 
 	if (!hold_good_name(workflow) || !hold_good_name(service))
 		return smg_fail(err, SMG_EINVAL, "a request for pages that makes no sense");
@@ -221,10 +234,17 @@ int lazy_pages(struct smg_engine *e, const json_t *req, json_t **reply, struct s
 	if (!store)
 		return smg_fail(err, SMG_ENOENT, "%s has no pages of service %s of workflow %s any more", e->env.config.node,
 			service, workflow);
+	smg_random(key, sizeof(key));
+	if (p->ops->seal(p->ctx, key, sizeof(key), &sealed, err) < 0) {
+		smg_lazy_store_close(store);
+		return -1;
+	}
 	s = smg_xcalloc(1, sizeof(*s));
-	*s = (struct serving){store, smg_xasprintf("%s.%s", workflow, service)};
+	*s = (struct serving){
+		.store = store, .pace = e->pace, .encrypt = encrypt, .name = smg_xasprintf("%s.%s", workflow, service)};
+	memcpy(s->key, key, sizeof(key));
 	*rest = (struct smg_peer_rest){.serve = serve_pages, .arg = s};
-	*reply = json_pack("{s:b}", "ok", 1);
+	*reply = json_pack("{s:b,s:s,s:b}", "ok", 1, "key", sealed, "encrypt", encrypt);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /*
  * smigrate-lazy: brings the pages of a service that runs already (post-copy). It runs beside CRIU's lazy-pages daemon, which puts
- * pages where the service misses them, and asks the node that it came from for them (transfer/lazy_pages.h).
+ * pages where the service misses them, and asks the node that it came from for them (transfer/lazy_link.h).
  *
  * It outlives the daemon that started it, and comes back to the other node's daemon when that is started anew. Two processes beside
  * CRIU's, since a page that nobody brings any more is a page of zeros to the service as soon as the last descriptor of its
@@ -15,8 +15,8 @@
 #include "base/process.h"
 #include "base/util.h"
 #include "runtime/cgroup.h"
-#include "transfer/lazy_pages.h"
-#include "transfer/peer.h"
+#include "transfer/lazy_criu.h"
+#include "transfer/lazy_link.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -36,8 +36,6 @@
 #include <unistd.h>
 
 #define SYNC_FD 3
-#define OPEN_MS 10000
-#define ANSWER_S 20
 #define PATIENCE_US 300000000LL /* without an answer of the other node */
 #define READY_MS 20000
 #define LOOK_MS 20
@@ -52,76 +50,31 @@ struct shared {
 
 struct lazy {
 	const char *bundle, *images, *cgroup;
-	json_t *from; /* IMAGES/lazy */
+	struct smg_lazy_note from;
 	struct shared *shared;
 	pid_t criu, relay;
 	int criu_fd; /* pidfd */
 	int uffd[MAX_UFFDS], criu_number[MAX_UFFDS], n;
 };
 
-static const char *text_of(const json_t *j, const char *key)
-{
-	const char *s = json_string_value(json_object_get(j, key));
-
-	return s ? s : "";
-}
-
 /* ---- the relay ---- */
-
-static int connect_to(const struct lazy *z, struct smg_peer *p, struct smg_err *err)
-{
-	SMG_AUTOJSON json_t *req = json_pack(
-		"{s:s,s:s,s:s}", "op", "pages", "workflow", text_of(z->from, "workflow"), "service", text_of(z->from, "service"));
-	SMG_AUTOJSON json_t *reply = NULL;
-	struct timeval tv = {ANSWER_S, 0};
-	int fd;
-
-	if (p->ops->open(p->ctx, text_of(z->from, "node"), req, OPEN_MS, &reply, &fd, err) < 0)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-	return fd;
-}
-
-/* Again and again: only that node has them. */
-static int ask(const struct lazy *z, struct smg_peer *p, int *fd, const struct smg_lazy_request *r, void *buf, struct smg_err *err)
-{
-	int64_t until = smg_steady_us() + PATIENCE_US;
-	uint32_t want = r->pages > SMG_LAZY_MOST ? SMG_LAZY_MOST : (uint32_t)r->pages;
-
-	for (;;) {
-		int n = -1;
-
-		if (*fd < 0)
-			*fd = connect_to(z, p, err);
-		if (*fd >= 0)
-			n = smg_lazy_ask(*fd, r->image, r->vaddr, want, buf, err);
-		if (n >= 0)
-			return n;
-		if (*fd >= 0)
-			close(*fd);
-		*fd = -1;
-		if (err->code == SMG_ENOENT || err->code == SMG_EPROTO || smg_steady_us() > until)
-			return -1;
-		fprintf(stderr, "%s; trying again\n", err->msg);
-		smg_sleep_ms(300);
-	}
-}
 
 static int relay(const struct lazy *z, int criu, struct smg_err *err)
 {
 	SMG_AUTOFREE char *buf = smg_xcalloc(SMG_LAZY_MOST, SMG_LAZY_PAGE);
-	struct smg_lazy_request r;
 	struct smg_peer p;
-	int fd = -1, rc;
+	struct smg_lazy_source from = {.note = &z->from, .peer = &p, .patience_us = PATIENCE_US};
+	struct smg_lazy_request r;
+	int rc;
 
-	if (smg_peer_open(text_of(z->from, "to"), (int)json_integer_value(json_object_get(z->from, "port")), &p, err) < 0)
+	if (smg_peer_open(z->from.to, z->from.port, &p, err) < 0)
 		return -1;
 	while ((rc = smg_lazy_criu_read(criu, &r, err)) > 0) {
-		int n = r.close ? 1 : ask(z, &p, &fd, &r, buf, err);
+		uint32_t want = r.pages > SMG_LAZY_MOST ? SMG_LAZY_MOST : (uint32_t)r.pages;
+		int n = r.close ? 1 : smg_lazy_source_ask(&from, r.image, r.vaddr, want, buf, err); /* only that node has them */
 
 		if (n == 0)
-			return smg_fail(err, SMG_ENOENT, "%s does not have all of its pages", text_of(z->from, "node"));
+			return smg_fail(err, SMG_ENOENT, "%s does not have all of its pages", z->from.node);
 		if (n < 0 || smg_lazy_criu_answer(criu, &r, (uint32_t)n, buf, err) < 0)
 			return -1;
 		if (r.close)
@@ -267,12 +220,10 @@ static int note_guard(const struct lazy *z, struct smg_err *err)
 
 static int begin(struct lazy *z, struct smg_err *err)
 {
-	SMG_AUTOFREE char *path = smg_xasprintf("%s/lazy", z->images);
 	int sv[2], status[2], socket, ready;
 
-	z->from = json_load_file(path, 0, NULL);
-	if (!z->from)
-		return smg_fail(err, SMG_EPROTO, "%s does not say where its pages are", path);
+	if (smg_lazy_note_read(z->images, &z->from, err) < 0)
+		return -1;
 	z->shared = mmap(NULL, sizeof(*z->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (z->shared == MAP_FAILED || note_guard(z, err) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0 ||
 		pipe2(status, O_CLOEXEC) < 0)

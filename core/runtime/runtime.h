@@ -134,8 +134,7 @@ struct smg_runtime_ops {
 	/* Whether a service can be restored here whose pages follow (post-copy). SMG_EUNSUP, in words: it cannot. */
 	int (*lazy_ready)(void *ctx, struct smg_err *err);
 	/*
-	 * Of one that was restored from images with a file `lazy` in them: that file says, as JSON, where its pages are: "node",
-	 * "workflow", "service", and "to", "port": this node, and where the daemons of both listen. 1: they are on their way; 0:
+	 * Of one that was restored from images with a file `lazy` in them (transfer/lazy_link.h). 1: they are on their way; 0:
 	 * all are here, or never were elsewhere; SMG_ENOENT: they cannot be had any more, in words; the container is being killed.
 	 * *bytes: those that have come, once all have.
 	 */

@@ -1,4 +1,4 @@
-/* Pages that follow: finding them in images, and passing them on. */
+/* Pages that follow: finding them in images, and putting them there. */
 #include "transfer/lazy_pages.h"
 
 #include "base/util.h"
@@ -12,17 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define PAGEMAP_MAGIC 0x56084025u
 #define PAGEMAP_MAX (256u << 20) /* bytes: some ten million entries */
 #define HAS_DATA 4u		 /* CRIU's PE_PRESENT */
+#define MAY_FOLLOW 2u		 /* CRIU's PE_LAZY */
 #define PAGE SMG_LAZY_PAGE
 
 struct range {
 	uint64_t vaddr, pages, at; /* at: number of its first page in the file */
+	bool may_follow;
 };
 
 struct image {
@@ -61,6 +61,7 @@ static int take_entry(struct image *m, struct smg_span message)
 		return -1;
 	if (!(flags & HAS_DATA))
 		return 0;
+	r.may_follow = flags & MAY_FOLLOW;
 	if (r.pages > UINT64_MAX / PAGE / 4 || r.vaddr % PAGE || (m->n && r.vaddr < m->range[m->n - 1].vaddr))
 		return -1;
 	if ((m->n & (m->n - 1)) == 0)
@@ -85,7 +86,7 @@ static int take_message(unsigned char *image, struct smg_span message, void *arg
 	return 0;
 }
 
-static int read_image(const char *dir, const char *name, struct image *m, struct smg_err *err)
+static int read_image(const char *dir, const char *name, int mode, struct image *m, struct smg_err *err)
 {
 	SMG_AUTOFREE char *path = smg_xasprintf("%s/%s", dir, name), *text = NULL, *pages = NULL;
 	size_t n;
@@ -95,11 +96,11 @@ static int read_image(const char *dir, const char *name, struct image *m, struct
 	if (smg_image_each((unsigned char *)text, n, PAGEMAP_MAGIC, take_message, m) < 0 || !m->headed)
 		return smg_fail(err, SMG_EPROTO, "%s is no pagemap of CRIU's", path);
 	pages = smg_xasprintf("%s/pages-%" PRIu64 ".img", dir, m->pages_id);
-	m->fd = open(pages, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	m->fd = open(pages, mode | O_CLOEXEC | O_NOFOLLOW);
 	return m->fd < 0 ? smg_fail_errno(err, "%s", pages) : 0;
 }
 
-int smg_lazy_store_open(const char *dir, struct smg_lazy_store **out, struct smg_err *err)
+static int open_images(const char *dir, int mode, struct smg_lazy_store **out, struct smg_err *err)
 {
 	struct smg_lazy_store *s = smg_xcalloc(1, sizeof(*s));
 	DIR *d = opendir(dir);
@@ -114,7 +115,7 @@ int smg_lazy_store_open(const char *dir, struct smg_lazy_store **out, struct smg
 			continue;
 		s->image = smg_xrealloc(s->image, s->n + 1, sizeof(*s->image));
 		s->image[s->n] = (struct image){.id = id, .fd = -1};
-		rc = read_image(dir, e->d_name, &s->image[s->n++], err);
+		rc = read_image(dir, e->d_name, mode, &s->image[s->n++], err);
 	}
 	if (d)
 		closedir(d);
@@ -125,6 +126,11 @@ int smg_lazy_store_open(const char *dir, struct smg_lazy_store **out, struct smg
 	else
 		*out = s;
 	return rc;
+}
+
+int smg_lazy_store_open(const char *dir, struct smg_lazy_store **out, struct smg_err *err)
+{
+	return open_images(dir, O_RDONLY, out, err);
 }
 
 void smg_lazy_store_close(struct smg_lazy_store *s)
@@ -193,141 +199,61 @@ int smg_lazy_store_read(struct smg_lazy_store *s, uint64_t image, uint64_t vaddr
 	return (int)n;
 }
 
-/* ---- the connection ---- */
+/* ---- filling ---- */
 
-/* 1: all of it; 0: the other end has closed before the first byte; -1. */
-static int take(int fd, void *buf, size_t len)
+static int put_pages(int fd, const char *buf, size_t len, uint64_t at, struct smg_err *err)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = recv(fd, (char *)buf + done, len - done, MSG_WAITALL);
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(fd, buf + done, len - done, (off_t)(at + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return n == 0 && done == 0 ? 0 : -1;
+			return smg_fail_errno(err, "the pages that follow cannot be written");
 		done += (size_t)n;
 	}
-	return 1;
+	return 0;
 }
 
-static int put(int fd, const void *head, size_t head_len, const void *body, size_t body_len)
+static int fill_range(const struct image *m, const struct range *r, smg_lazy_ask_fn *ask, void *arg, char *buf, struct smg_err *err)
 {
-	struct iovec v[2] = {{(void *)head, head_len}, {(void *)body, body_len}};
-	struct msghdr m = {.msg_iov = v, .msg_iovlen = body_len ? 2 : 1};
+	for (uint64_t done = 0; done < r->pages;) {
+		uint64_t left = r->pages - done;
+		uint32_t want = left < SMG_LAZY_MOST ? (uint32_t)left : SMG_LAZY_MOST;
+		int n = ask(arg, m->id, r->vaddr + done * PAGE, want, buf, err);
 
-	for (size_t left = head_len + body_len; left;) {
-		ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
+		if (n == 0)
+			return smg_fail(err, SMG_ENOENT, "there is a page that nobody has");
+		if (n < 0 || put_pages(m->fd, buf, (size_t)n * PAGE, (r->at + done) * PAGE, err) < 0)
 			return -1;
-		left -= (size_t)n;
-		for (; n > 0 && m.msg_iovlen; m.msg_iov++, m.msg_iovlen--) {
-			if ((size_t)n < m.msg_iov->iov_len) {
-				m.msg_iov->iov_base = (char *)m.msg_iov->iov_base + n;
-				m.msg_iov->iov_len -= (size_t)n;
-				break;
-			}
-			n -= (ssize_t)m.msg_iov->iov_len;
-		}
+		done += (uint64_t)n;
 	}
 	return 0;
 }
 
-int smg_lazy_serve(struct smg_lazy_store *s, int fd, struct smg_err *err)
+static int fill_image(const struct image *m, smg_lazy_ask_fn *ask, void *arg, char *buf, int64_t *bytes, struct smg_err *err)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		if (!m->range[i].may_follow)
+			continue;
+		if (fill_range(m, &m->range[i], ask, arg, buf, err) < 0)
+			return -1;
+		*bytes += (int64_t)(m->range[i].pages * PAGE);
+	}
+	return fdatasync(m->fd) < 0 ? smg_fail_errno(err, "the pages that follow cannot be written") : 0;
+}
+
+int smg_lazy_fill(const char *dir, smg_lazy_ask_fn *ask, void *arg, int64_t *bytes, struct smg_err *err)
 {
 	SMG_AUTOFREE char *buf = smg_xcalloc(SMG_LAZY_MOST, PAGE);
-	uint64_t q[3];
+	struct smg_lazy_store *s;
+	int rc = 0;
 
-	while (take(fd, q, sizeof(q)) > 0) {
-		int n = smg_lazy_store_read(s, q[0], q[1], q[2] > SMG_LAZY_MOST ? SMG_LAZY_MOST : (uint32_t)q[2], buf, err);
-		uint64_t head = n > 0 ? (uint64_t)n : 0;
-
-		if (put(fd, &head, sizeof(head), buf, (size_t)head * PAGE) < 0)
-			return 0;
-		if (n < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int broken(struct smg_err *err)
-{
-	return smg_fail(err, SMG_EAGAIN, "the connection broke while its pages followed");
-}
-
-int smg_lazy_ask(int fd, uint64_t image, uint64_t vaddr, uint32_t n, void *buf, struct smg_err *err)
-{
-	const uint64_t q[3] = {image, vaddr, n > SMG_LAZY_MOST ? SMG_LAZY_MOST : n};
-	uint64_t head;
-
-	if (put(fd, q, sizeof(q), NULL, 0) < 0 || take(fd, &head, sizeof(head)) <= 0)
-		return broken(err);
-	if (head > q[2])
-		return smg_fail(err, SMG_EPROTO, "more pages came than were asked for");
-	if (head && take(fd, buf, (size_t)head * PAGE) <= 0)
-		return broken(err);
-	return (int)head;
-}
-
-/* ---- CRIU's end ---- */
-
-/* Commands of criu/page-xfer.c; the upper half of a command's number are flags. */
-enum { PS_ADD_F = 6, PS_GET = 7, PS_CLOSE = 0x1023, PS_FORCE_CLOSE = 0x1024 };
-
-/*
- * Up to 4.1: {u32 command, u32 pages, u64 address, u64 image}; from 4.2 on {u32 command, gap, u64 pages, u64 address, u64 image}.
- * The second number of a request tells them apart: an address is never as small as a number of pages.
- */
-int smg_lazy_criu_read(int criu, struct smg_lazy_request *r, struct smg_err *err)
-{
-	uint64_t w[4];
-	uint32_t cmd;
-
-	memset(r, 0, sizeof(*r));
-	switch (take(criu, w, 24)) {
-	case 0:
-		return 0;
-	case 1:
-		break;
-	default:
-		return smg_fail(err, SMG_EPROTO, "CRIU's request breaks off");
-	}
-	cmd = (uint32_t)w[0] & 0xffff;
-	if (cmd == PS_CLOSE || cmd == PS_FORCE_CLOSE) { /* the end: what may follow the shorter command is not waited for */
-		r->close = 1;
-		return 1;
-	}
-	if (cmd != PS_GET)
-		return smg_fail(err, SMG_EPROTO, "CRIU's lazy-pages daemon says %u, which is not known here", cmd);
-	r->wide = w[1] <= SMG_LAZY_MOST * 16;
-	if (r->wide && take(criu, w + 3, 8) != 1)
-		return smg_fail(err, SMG_EPROTO, "CRIU's request breaks off");
-	r->pages = r->wide ? w[1] : w[0] >> 32;
-	r->vaddr = r->wide ? w[2] : w[1];
-	r->image = r->wide ? w[3] : w[2];
-	return 1;
-}
-
-int smg_lazy_criu_answer(int criu, const struct smg_lazy_request *r, uint32_t n, const void *pages, struct smg_err *err)
-{
-	const int32_t well = 0;
-	uint64_t w[4];
-	int rc;
-
-	if (r->close) {
-		rc = put(criu, &well, sizeof(well), NULL, 0);
-	} else {
-		w[0] = PS_ADD_F | HAS_DATA << 16;
-		w[1] = r->wide ? n : r->vaddr;
-		w[2] = r->wide ? r->vaddr : r->image;
-		w[3] = r->image;
-		if (!r->wide)
-			w[0] |= (uint64_t)n << 32;
-		rc = put(criu, w, r->wide ? 32 : 24, pages, (size_t)n * PAGE);
-	}
-	return rc < 0 ? smg_fail(err, SMG_ENOENT, "CRIU's lazy-pages daemon is gone") : 0;
+	*bytes = 0;
+	if (open_images(dir, O_RDWR, &s, err) < 0)
+		return -1;
+	for (size_t i = 0; i < s->n && rc == 0; i++)
+		rc = fill_image(&s->image[i], ask, arg, buf, bytes, err);
+	smg_lazy_store_close(s);
+	return rc;
 }

@@ -1,11 +1,6 @@
 /*
  * Post-copy: a service runs on the next node before its memory is there, and its pages follow, those first that it touches.
- *
- * The pages lie where they were written by smg_page_images (memory.h, `later`), and are asked for by the next node's
- * smigrate-lazy on a data connection, one request at a time (little endian):
- *   request  u64 image (CRIU's number of the process), u64 address, u64 pages, at most SMG_LAZY_MOST
- *   answer   u64 pages, at least one and at most as many as were asked for, and these; 0: there is no such page
- * Nothing but the connection ends with a connection: what was asked for can be asked for again on the next one.
+ * Here: where they lie meanwhile, as smg_page_images (memory.h, `later`) has written them, and the images that they are missing in.
  */
 #ifndef SMG_TRANSFER_LAZY_PAGES_H
 #define SMG_TRANSFER_LAZY_PAGES_H
@@ -26,23 +21,16 @@ int smg_lazy_store_open(const char *dir, struct smg_lazy_store **out, struct smg
 void smg_lazy_store_close(struct smg_lazy_store *s); /* NULL-tolerant */
 /* At most n pages from vaddr on of the image's, into buf: how many, at least one. 0: it has no such page. -1: it cannot be read. */
 int smg_lazy_store_read(struct smg_lazy_store *s, uint64_t image, uint64_t vaddr, uint32_t n, void *buf, struct smg_err *err);
-/* Answers requests on the connection fd until it ends, which is none of its errors. fd is the caller's. */
-int smg_lazy_serve(struct smg_lazy_store *s, int fd, struct smg_err *err);
 
-/* ---- who asks ---- */
+/* ---- where they are missing ---- */
 
-/* As smg_lazy_store_read, of the other end of fd. SMG_EAGAIN: the connection broke. */
-int smg_lazy_ask(int fd, uint64_t image, uint64_t vaddr, uint32_t n, void *buf, struct smg_err *err);
-
-/* One request of CRIU's lazy-pages daemon (`criu lazy-pages --page-server --ps-socket`, CRIU 3.15 to 4.2). */
-struct smg_lazy_request {
-	uint64_t image, vaddr, pages;
-	int wide;  /* the number of pages has 64 bits, as from CRIU 4.2 on */
-	int close; /* it wants nothing any more */
-};
-/* 1: a request; 0: CRIU has closed its end; -1: it says what is not known here. */
-int smg_lazy_criu_read(int criu, struct smg_lazy_request *r, struct smg_err *err);
-/* n pages for the request, or, where it closes, the answer to that. -1: CRIU is gone. */
-int smg_lazy_criu_answer(int criu, const struct smg_lazy_request *r, uint32_t n, const void *pages, struct smg_err *err);
+/* As smg_lazy_store_read, from wherever. */
+typedef int smg_lazy_ask_fn(void *arg, uint64_t image, uint64_t vaddr, uint32_t n, void *buf, struct smg_err *err);
+/*
+ * Asks for every page that the images in dir were sent without (those that CRIU can restore lazily, its PE_LAZY) and puts it in its
+ * place: a restore needs nothing else then. All of it is on the disk at the end. *bytes: of these pages. May be done again after it
+ * has failed. SMG_ENOENT: some are nowhere.
+ */
+int smg_lazy_fill(const char *dir, smg_lazy_ask_fn *ask, void *arg, int64_t *bytes, struct smg_err *err);
 
 #endif
