@@ -611,14 +611,32 @@ static bool keeps_images(const struct wf *wf)
 	return any;
 }
 
+/* Those that were to follow: whoever has them drops them when the job is over. */
+static void keep_pages(struct wf *wf, size_t i)
+{
+	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", wf->svc[i].dir);
+	struct smg_lazy_note note;
+	struct smg_err err = {0};
+	int64_t bytes;
+
+	if (lazy_fetch_all(wf->e, images, &note, &bytes, &err) >= 0)
+		return;
+	pthread_mutex_lock(&wf->lock);
+	wf_say(wf, wf->spec->services[i].name, SMG_ERROR,
+		"service %s cannot go on with what is kept of it: its pages were lost: %s", wf->spec->services[i].name, err.msg);
+	pthread_mutex_unlock(&wf->lock);
+}
+
 /* What lies in memory is brought to the disk. Without the lock. */
 static void keep_images(struct wf *wf, size_t i)
 {
 	const char *name = wf->spec->services[i].name;
 	struct smg_err err = {0};
 
-	if (hold_keep(wf->e, wf->id, name, wf->svc[i].dir, &err) == 0)
+	if (hold_keep(wf->e, wf->id, name, wf->svc[i].dir, &err) == 0) {
+		keep_pages(wf, i);
 		return;
+	}
 	pthread_mutex_lock(&wf->lock);
 	wf_say(wf, name, SMG_ERROR,
 		"what is kept of service %s stays in the memory of %s, and is lost when smigrated ends there; "

@@ -216,6 +216,8 @@ static int answer(struct smg_engine *e, const char *from, const char *op, const 
 		return hold_unpack(e, req, reply, err);
 	if (!strcmp(op, "pages"))
 		return lazy_pages(e, req, reply, rest, err);
+	if (!strcmp(op, "pages_here"))
+		return lazy_not_needed(e, req, reply, err);
 	if (!strcmp(op, "stream"))
 		return hold_stream(e, req, reply, rest, err);
 	if (!strcmp(op, "release"))

@@ -180,7 +180,7 @@ static int write_mark(const struct hold *h, struct smg_err *err)
 	return smg_write_file(path, text, strlen(text), 0600, err);
 }
 
-static bool job_may_come(struct smg_engine *e, uint32_t id)
+bool hold_job_may_come(struct smg_engine *e, uint32_t id)
 {
 	struct smg_slurm *sl = &e->env.slurm;
 	struct smg_err err = {0};
@@ -242,6 +242,14 @@ static void to_disk(struct smg_engine *e, struct hold *h)
 	smg_info("%s: its job has not come within LandKeep: moved from memory to StateDir", h->workflow);
 }
 
+/* What is late may be so for days: from now on this node can be started anew, and no other one is needed. */
+static void settle(struct smg_engine *e, struct hold *h)
+{
+	if (h->in_memory)
+		to_disk(e, h);
+	lazy_make_whole(e, h);
+}
+
 static struct hold *next_late(struct smg_engine *e, int64_t now)
 {
 	struct hold *h;
@@ -282,12 +290,12 @@ static void *hold_watch(void *arg)
 		}
 		pthread_mutex_unlock(&e->hold_lock);
 		while ((h = next_late(e, smg_steady_us())) != NULL) {
-			if (!job_may_come(e, h->job))
+			if (!hold_job_may_come(e, h->job))
 				hold_drop(e, h, "its job is over");
 			else if (!holds_any(e, h))
 				hold_drop(e, h, "nothing of it has arrived within LandKeep");
-			else if (h->in_memory)
-				to_disk(e, h);
+			else
+				settle(e, h);
 			hold_put(e, h);
 		}
 		if (!engine_pause(e, 1000))
@@ -512,6 +520,7 @@ bool hold_fetch(struct smg_engine *e, const json_t *req, json_t **reply, struct 
 	pthread_mutex_lock(&e->hold_lock);
 	s = held_find(h, json_str(req, "service"));
 	ok = s && s->complete && !h->landed;
+	h->lent = h->lent || ok;
 	pthread_mutex_unlock(&e->hold_lock);
 	if (ok) {
 		rest->tree = smg_xasprintf("%s/%s", h->disk, json_str(req, "service"));

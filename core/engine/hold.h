@@ -25,7 +25,7 @@ struct hold {
 	int refs, streams; /* under the engine's hold_lock, as all that changes */
 	char workflow[128], migration[192], from[64];
 	uint32_t job;
-	bool in_memory, landed, dropped;
+	bool in_memory, landed, dropped, lent; /* lent: a third node has fetched some of it */
 	int64_t granted;
 	int64_t secret_until, keep_until; /* steady clock */
 	unsigned char key[SMG_KEY_BYTES];
@@ -41,6 +41,10 @@ void hold_put(struct smg_engine *e, struct hold *h);
 void hold_drop(struct smg_engine *e, struct hold *h, const char *why);
 struct held *held_find(struct hold *h, const char *service); /* under hold_lock; NULL: none */
 int64_t hold_available_memory(void);			     /* bytes, as the kernel counts them */
-bool hold_good_name(const char *id);			     /* of a workflow or a service: what a folder may be called */
+/* Whether the job may still start, as far as Slurm can be asked. */
+bool hold_job_may_come(struct smg_engine *e, uint32_t job);
+/* Fetches the pages that were to follow, where it can (post-copy); lazy_whole.c. */
+void lazy_make_whole(struct smg_engine *e, struct hold *h);
+bool hold_good_name(const char *id); /* of a workflow or a service: what a folder may be called */
 
 #endif

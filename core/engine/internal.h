@@ -742,6 +742,8 @@ int lazy_end(struct wf *wf, size_t i, struct lazy_out *o, bool well, struct smg_
 int lazy_note(struct wf *wf, size_t i, const char *images, struct smg_err *err);
 /* "pages": {workflow, service}: they are asked for, one after the other, on the same connection. */
 int lazy_pages(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_peer_rest *rest, struct smg_err *err);
+/* "pages_here": {workflow, service}: the node that has its images has these now, too. */
+int lazy_not_needed(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 void lazy_drop(struct wf *wf);	       /* what was kept for any of its services */
 void lazy_sweep(struct smg_engine *e); /* ... of workflows that are over, or of which nobody knows */
 /* Of a service that runs now: where its pages follow, a worker waits for them. Under the lock. */
@@ -750,6 +752,10 @@ void lazy_follow(struct wf *wf, size_t i);
  * Without the lock. */
 bool lazy_lost(struct wf *wf, size_t i);
 bool lazy_any(const struct wf *wf); /* under the lock */
+
+/* ---- lazy_whole.c ---- */
+/* The pages that images are missing: 1, they are here and *note is what said where from; 0: none are. Blocks. *bytes: of these. */
+int lazy_fetch_all(struct smg_engine *e, const char *images, struct smg_lazy_note *note, int64_t *bytes, struct smg_err *err);
 
 /* ---- keep.c ---- */
 /*

@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -106,7 +107,8 @@ static bool is_old(const struct smg_engine *e, const char *workflow)
 static void sweep_workflow(struct smg_engine *e, const char *none, const char *workflow)
 {
 	(void)none;
-	if (!is_old(e, workflow) || land_is_asking(e, workflow) || keep_is_alive(e, workflow))
+	if (!is_old(e, workflow) || land_is_asking(e, workflow) || keep_is_alive(e, workflow) ||
+		hold_job_may_come(e, (uint32_t)strtoul(workflow, NULL, 10)))
 		return;
 	for (int disk = 0; disk < 2; disk++) {
 		SMG_AUTOFREE char *dir = place(e, disk, workflow);
@@ -245,6 +247,18 @@ int lazy_pages(struct smg_engine *e, const json_t *req, json_t **reply, struct s
 	memcpy(s->key, key, sizeof(key));
 	*rest = (struct smg_peer_rest){.serve = serve_pages, .arg = s};
 	*reply = json_pack("{s:b,s:s,s:b}", "ok", 1, "key", sealed, "encrypt", encrypt);
+	return 0;
+}
+
+int lazy_not_needed(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err)
+{
+	const char *workflow = json_str(req, "workflow"), *service = json_str(req, "service");
+
+	if (!hold_good_name(workflow) || !hold_good_name(service))
+		return smg_fail(err, SMG_EINVAL, "a word on pages that makes no sense");
+	drop_store(e, workflow, service);
+	drop_place(e, workflow);
+	*reply = json_pack("{s:b}", "ok", 1);
 	return 0;
 }
 

@@ -351,8 +351,8 @@ static void the_note_says_where(void **state)
 	const struct smg_lazy_note n = {"n1", "n2", 7000, "7.wf", "a", true};
 	struct smg_lazy_note got;
 	SMG_AUTOFREE char *path = smg_xasprintf("%s/" SMG_LAZY_NOTE, dir);
-	static const char *const bad[] = {"", "{}", "{\"node\":\"n1\"}", "[1",
-		"{\"node\":\"\",\"to\":\"n2\",\"workflow\":\"w\",\"service\":\"a\"}"};
+	static const char *const bad[] = {
+		"", "{}", "{\"node\":\"n1\"}", "[1", "{\"node\":\"\",\"to\":\"n2\",\"workflow\":\"w\",\"service\":\"a\"}"};
 
 	(void)state;
 	smg_page_images_close(later, 0, NULL);

@@ -223,6 +223,181 @@ static void what_nobody_asks_for_goes(void **state)
 	SOON(!has_lazy(n1));
 }
 
+/* ... but not those of a job that Slurm still knows, however long it waits. */
+static void what_may_be_asked_for_stays(void **state)
+{
+	SMG_AUTOFREE char *place = smg_xasprintf("%s/memory.n1/lazy/7.gone", w->dir), *dir = smg_xasprintf("%s/a", place);
+	const struct timespec long_ago[2] = {{1000000000, 0}, {1000000000, 0}};
+
+	(void)state;
+	submit(n2, JOB);
+	smg_mkdirs(dir, 0700, NULL);
+	assert_int_equal(utimensat(AT_FDCWD, place, long_ago, 0), 0);
+	reborn(n1);
+	real_sleep_ms(200);
+	assert_true(has_lazy(n1));
+}
+
+/* ---- the job does not start soon ---- */
+
+static void be_late(struct node *n)
+{
+	w->config.land_keep_s = 1;
+	reborn(n);
+}
+
+/* Whether the images of a, below dir, have what was to follow. */
+static bool is_whole(const char *dir)
+{
+	SMG_AUTOFREE char *pages = smg_xasprintf("%s/a/images/pages-1.img", dir), *note = smg_xasprintf("%s/a/images/lazy", dir);
+	SMG_AUTOFREE char *text = NULL;
+	size_t n;
+
+	return access(note, F_OK) < 0 && smg_read_file(pages, 1 << 20, &text, &n, NULL) == 0 &&
+	       !strncmp(text, ID ".a", strlen(ID ".a"));
+}
+
+static bool held_whole(struct node *n)
+{
+	SMG_AUTOFREE char *state = state_dir(n), *dir = smg_xasprintf("%s/hold/" ID, state);
+
+	return is_whole(dir);
+}
+
+static void late_job(void)
+{
+	struct client *c;
+
+	be_late(n2);
+	two();
+	take_away(n1);
+	SOON(has_event("the job is late: all pages of service a have been fetched%"));
+	assert_true(held_whole(n2));
+	SOON(!has_lazy(n1));
+	start_again(n2);
+	c = run(n2, TWO);
+	assert_goes_on(c);
+	assert_int_equal(phases("postcopy"), 0);
+}
+
+static void a_late_job_needs_one_node(void **state)
+{
+	(void)state;
+	late_job();
+}
+
+static void a_late_job_and_encrypt(void **state)
+{
+	(void)state;
+	w->config.encrypt = true;
+	reborn(n1);
+	late_job();
+}
+
+static void a_late_job_and_nobody_answers(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	be_late(n2);
+	two();
+	smg_fake_net_fail(w->net, "pages", "n1", SMG_EAGAIN, 1000);
+	take_away(n1);
+	SOON(acts(n2, "room_end")); /* moved to the disk */
+	real_sleep_ms(200);
+	assert_true(keeps_pages(n1) && !held_whole(n2));
+	start_again(n2);
+	c = run(n2, TWO);
+	assert_goes_on(c);
+	SOON(phases("postcopy") == 1);
+}
+
+/* Whoever has its images may have been told to ask for the pages. */
+static void a_late_job_that_is_elsewhere_by_then(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	be_late(n2);
+	two();
+	smg_fake_delay(&n3->rt, "lazy", 500);
+	smg_fake_net_delay(w->net, "pages", 300);
+	take_away(n1);
+	SOON(acts(n2, "room_end"));
+	start_again(n3);
+	c = run(n3, TWO);
+	SOON(has_event("service a runs, and its pages follow from n1%"));
+	SOON(has_event("the job is late: all pages%") || !has_dir(n2, ID));
+	assert_true(keeps_pages(n1));
+	SOON(said(c, "run again on n3: 2 moved"));
+	SOON(!has_lazy(n1) && !has_lazy(n2));
+	SOON(all_run(n3, "a b"));
+}
+
+/* It starts where nobody has its images: they come from one node, its pages from the other. */
+static void on_a_third_node(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	take_away(n1);
+	start_again(n3);
+	c = run(n3, TWO);
+	SOON(said(c, "run again on n3: 2 moved"));
+	SOON(phases("postcopy") == 1);
+	SOON(!has_lazy(n1) && !has_lazy(n2));
+	assert_nothing_left(n1);
+	SOON(all_run(n3, "a b"));
+}
+
+/* ... or where it was. */
+static void back_where_it_was(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	take_away(n1);
+	start_again(n1);
+	c = run(n1, TWO);
+	SOON(said(c, "run again on n1: 2 moved"));
+	SOON(phases("postcopy") == 1);
+	SOON(!has_lazy(n1) && !has_lazy(n2));
+	SOON(all_run(n1, "a b"));
+}
+
+/* It cannot be restored, and what is kept of it is to be of use. */
+static void what_is_kept_is_whole(void **state)
+{
+	SMG_AUTOFREE char *dir = NULL, *kept = NULL;
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_fail(&n2->rt, "restore", ID ".a", SMG_ESYS, 3);
+	c = move(n1, n2, TWO);
+	SOON(said(c, "service a could not be restored after 3 tries"));
+	end_service(n2, ID ".b", 0);
+	assert_done(c, 125);
+	dir = state_dir(n2);
+	kept = smg_xasprintf("%s/w/" ID, dir);
+	assert_true(is_whole(kept));
+	end_run(n2, JOB);
+	SOON(!has_lazy(n1));
+}
+
+static void what_is_kept_is_of_no_use(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_fail(&n2->rt, "restore", ID ".a", SMG_ESYS, 3);
+	smg_fake_net_fail(w->net, "pages", "n1", SMG_ENOENT, 1000);
+	c = move(n1, n2, TWO);
+	SOON(said(c, "service a could not be restored after 3 tries"));
+	end_service(n2, ID ".b", 0);
+	assert_done(c, 125);
+	SOON(has_event("service a cannot go on with what is kept of it: its pages were lost%"));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -238,6 +413,15 @@ int main(void)
 		T(its_pages_are_lost_meanwhile),
 		T(on_and_on),
 		T(what_nobody_asks_for_goes),
+		T(what_may_be_asked_for_stays),
+		T(a_late_job_needs_one_node),
+		T(a_late_job_and_encrypt),
+		T(a_late_job_and_nobody_answers),
+		T(a_late_job_that_is_elsewhere_by_then),
+		T(on_a_third_node),
+		T(back_where_it_was),
+		T(what_is_kept_is_whole),
+		T(what_is_kept_is_of_no_use),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
