@@ -746,8 +746,9 @@ int lazy_pages(struct smg_engine *e, const json_t *req, json_t **reply, struct s
 int lazy_not_needed(struct smg_engine *e, const json_t *req, json_t **reply, struct smg_err *err);
 void lazy_drop(struct wf *wf);	       /* what was kept for any of its services */
 void lazy_sweep(struct smg_engine *e); /* ... of workflows that are over, or of which nobody knows */
-/* Of a service that runs now: where its pages follow, a worker waits for them. Under the lock. */
-void lazy_follow(struct wf *wf, size_t i);
+/* Of a service that runs now: where its pages follow, a worker waits for them. Whether they follow, or have done so since it was
+ * restored. since_us: when that began; 0: by a daemon before. Under the lock. */
+bool lazy_follow(struct wf *wf, size_t i, int64_t since_us);
 /* Of a container that has ended while nobody looked. True: because its pages could not be had any more, and that is dealt with.
  * Without the lock. */
 bool lazy_lost(struct wf *wf, size_t i);

@@ -457,8 +457,7 @@ static void restore_worker(struct wf *wf, size_t i)
 	crowd_change(&wf->restoring, -1);
 	if (rc == 0) {
 		restored(wf, i);
-		lazy_follow(wf, i);
-		lazy = s->follows;
+		lazy = lazy_follow(wf, i, t0);
 		wf_wake(wf); /* the next one may begin */
 		/* Still busy: a save that follows at once writes to the very place that is being cleared. */
 		pthread_mutex_unlock(&wf->lock);

@@ -367,15 +367,20 @@ bool lazy_lost(struct wf *wf, size_t i)
 	return true;
 }
 
-void lazy_follow(struct wf *wf, size_t i)
+bool lazy_follow(struct wf *wf, size_t i, int64_t since_us)
 {
 	struct smg_runtime *rt = &wf->e->env.runtime;
 	struct svc *s = &wf->svc[i];
 	struct smg_err err = {0};
 	int64_t bytes;
 
-	if (s->spec->copy != SMG_COPY_POST || s->follows || rt->ops->lazy(rt->ctx, s->id, &bytes, &err) == 0)
-		return;
+	if (s->spec->copy != SMG_COPY_POST || s->follows)
+		return s->follows;
+	if (rt->ops->lazy(rt->ctx, s->id, &bytes, &err) == 0) {
+		if (bytes && since_us) /* few enough to be here already */
+			wf_phase(wf, s->spec->name, "postcopy", 1, since_us, smg_now_us(), bytes, NULL);
+		return bytes > 0;
+	}
 	s->follows = true;
 	note_origin(wf, s);
 	snprintf(s->message, sizeof(s->message), "its pages follow from %s: until all are here, it is lost with either node",
@@ -383,4 +388,5 @@ void lazy_follow(struct wf *wf, size_t i)
 	wf_put_svc(wf, i);
 	wf_say(wf, s->spec->name, SMG_INFO, "service %s runs, and %s", s->spec->name, s->message);
 	wf_worker(wf, follow_worker, i);
+	return true;
 }

@@ -260,7 +260,7 @@ static void recover_services(struct wf *wf)
 	pthread_mutex_lock(&wf->lock);
 	for (size_t i = 0; i < wf->spec->n; i++)
 		if (wf->svc[i].state == SMG_SVC_RUNNING || wf->svc[i].state == SMG_SVC_FROZEN)
-			lazy_follow(wf, i);
+			lazy_follow(wf, i, 0);
 	for (size_t i = 0; i < wf->spec->n; i++)
 		svc_worker_done(wf, i);
 	pthread_mutex_unlock(&wf->lock);

@@ -14,7 +14,6 @@
 
 #define MAX_RULES 32
 #define MAX_CHANGED 16
-#define LAZY_LOOKS 3
 
 struct fake_container {
 	char *id, *dir;
@@ -22,6 +21,7 @@ struct fake_container {
 	pid_t pid;
 	int64_t serial;
 	char unfinished[64];
+	bool lazy;
 	int looks; /* until its pages are there */
 	struct fake_container *next;
 };
@@ -40,6 +40,7 @@ struct fake {
 	int n_rules;
 	char *log;
 	bool obeys;
+	int looks; /* of each that is restored lazily */
 	bool reset;
 	int64_t memory, changed[MAX_CHANGED];
 	int n_changed, next_changed;
@@ -194,7 +195,8 @@ static int fake_launch(void *ctx, const struct smg_launch *l, struct smg_shim *o
 	c->serial = serial;
 	if (l->restore)
 		take_unfinished(c);
-	c->looks = l->restore && access(note, F_OK) == 0 ? LAZY_LOOKS : 0;
+	c->lazy = l->restore && access(note, F_OK) == 0;
+	c->looks = c->lazy ? f->looks : 0;
 	c->state = SMG_FAKE_RUNNING;
 	c->pid = ++f->last_pid;
 	c->next = f->head;
@@ -374,12 +376,13 @@ static int fake_lazy(void *ctx, const char *id, int64_t *bytes, struct smg_err *
 	struct fake_container *c;
 	bool left;
 
-	*bytes = 2 * 4096;
+	*bytes = 0;
 	if (enter(f, "lazy", id, err) < 0)
 		return -1;
 	pthread_mutex_lock(&f->lock);
 	c = find(f, id);
 	left = c && c->looks > 0;
+	*bytes = c && c->lazy && !left ? 2 * 4096 : 0;
 	if (left)
 		c->looks--;
 	pthread_mutex_unlock(&f->lock);
@@ -510,6 +513,7 @@ int smg_fake_runtime(smg_exit_fn *on_exit, void *arg, struct smg_runtime *out)
 	f->on_exit = on_exit;
 	f->arg = arg;
 	f->obeys = true;
+	f->looks = 3;
 	f->log = smg_xstrdup("");
 	f->last_pid = 1000;
 	f->memory = 2 * 4096;
@@ -591,6 +595,11 @@ void smg_fake_changes(struct smg_runtime *rt, int64_t memory, const int64_t *byt
 	memcpy(f->changed, bytes, (size_t)n * sizeof(*bytes));
 	f->n_changed = n;
 	f->next_changed = 0;
+}
+
+void smg_fake_looks(struct smg_runtime *rt, int looks)
+{
+	((struct fake *)rt->ctx)->looks = looks;
 }
 
 void smg_fake_obeys(struct smg_runtime *rt, bool obeys)

@@ -29,6 +29,8 @@ void smg_fake_reset(struct smg_runtime *rt);
 void smg_fake_changes(struct smg_runtime *rt, int64_t memory, const int64_t *bytes, int n);
 /* Whether a signal other than SIGKILL ends a container, with 128 + signo; true unless set. */
 void smg_fake_obeys(struct smg_runtime *rt, bool obeys);
+/* How often "lazy" says of a container that its pages are on their way before all are there (3). */
+void smg_fake_looks(struct smg_runtime *rt, int looks);
 enum smg_fake_state smg_fake_state(struct smg_runtime *rt, const char *id);
 /* Which dump it was restored from, or was dumped as by dump_pages; 0: started from nothing. Each dump of this process has a number.
  */

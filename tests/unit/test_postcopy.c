@@ -80,6 +80,22 @@ static void its_pages_follow(void **state)
 	assert_true(has_event("service a runs, and its pages follow from n1%") && has_event("all pages of service a are here%"));
 }
 
+/* They are here before anybody has looked: that is written down, too. */
+static void its_pages_are_few(void **state)
+{
+	struct client *c = two();
+
+	(void)state;
+	smg_fake_looks(&n2->rt, 0);
+	c = move(n1, n2, TWO);
+	assert_goes_on(c);
+	SOON(phases("postcopy") == 1);
+	assert_false(has_event("service a runs, and its pages follow%"));
+	reborn(n2);
+	SOON(all_run(n2, "a b"));
+	assert_int_equal(phases("postcopy"), 1);
+}
+
 static void by_hand(void **state)
 {
 	struct client *c = two();
@@ -403,6 +419,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(its_pages_follow),
+		T(its_pages_are_few),
 		T(by_hand),
 		T(a_move_that_is_off),
 		T(a_node_that_cannot),
