@@ -374,7 +374,8 @@ static const char *mappings_check(void)
 	EXPECT(mincore(pages, ALL, there) == 0, "mincore");
 	for (size_t i = 0; i < sizeof(there); i++)
 		n += there[i] & 1;
-	EXPECT(n < 1024, "%zu pages that were never touched are there", n - TOUCHED);
+	/* Where huge pages are for all, those that were touched may bring two of them. */
+	EXPECT(n < sizeof(there) / 8, "%zu pages that were never touched are there", n - TOUCHED);
 	return NULL;
 }
 
