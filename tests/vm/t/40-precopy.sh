@@ -3,8 +3,6 @@
 # shellcheck source=guests.sh
 . "$(dirname "$0")/guests.sh"
 
-rounds_of() { state "SELECT COUNT(*) FROM phases WHERE phase = 'precopy' AND migration LIKE '$1.%' AND error IS NULL"; }             # JOB
-
 moves_by_hand() { # JOB
 	box_exec ctl smigrate move "$1" --to n2
 	assert_eq "$(node_of "$1")" n2 'its node'
@@ -12,50 +10,38 @@ moves_by_hand() { # JOB
 
 test_an_idle_service_is_sent_while_it_runs() {
 	local job
-	prepare
-	writer quiet 120 0 0
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/quiet.beat" || fail 'it does not run'
+	begin auto 120 0 0
 	moves_by_hand "$job"
 	(($(rounds_of "$job") > 0)) || fail "no rounds: $(events "$job")"
-	ends_well "$job" quiet
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
 test_a_writer_keeps_its_memory() {
 	local job
-	prepare
-	writer busy 120 16 8
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/busy.beat" || fail 'it does not run'
+	begin auto 120 16 8
 	sleep 2
 	moves_by_hand "$job"
 	(($(rounds_of "$job") > 0)) || fail "no rounds: $(events "$job")"
-	ends_well "$job" busy
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
 test_who_wants_to_be_stopped_is() {
 	local job
-	prepare
-	writer quiet 60 0 0 '{copy: stop}'
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/quiet.beat" || fail 'it does not run'
+	begin stop 60 0 0
 	moves_by_hand "$job"
 	assert_eq "$(rounds_of "$job")" 0 rounds
-	ends_well "$job" quiet
+	ends_well "$job"
 }
 
 test_in_the_grace_of_a_preemption() {
 	local job
-	prepare
-	writer quiet 120 0 0
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/quiet.beat" || fail 'it does not run'
+	begin auto 120 0 0
 	preempt "$job" 20 n1 >/dev/null
 	wait_moved "$job" 1 90
 	(($(rounds_of "$job") > 0)) || fail "no rounds: $(events "$job")"
-	ends_well "$job" quiet
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 

@@ -6,39 +6,39 @@
 
 test_its_pages_follow() {
 	local job
-	post_copied quiet 120 0 0
+	begin post 120 0 0
 	box_exec ctl smigrate move "$job" --to n2
 	assert_eq "$(node_of "$job")" n2 'its node'
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
 	(($(state "SELECT bytes FROM phases WHERE phase = 'postcopy' AND migration LIKE '$job.%'") > 100000000)) || fail 'they were sent before'
 	assert_contains "$(events "$job")" 'its pages follow from n1'
-	ends_well "$job" quiet
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
 test_a_writer_keeps_its_memory() {
 	local job
-	post_copied busy 120 64 32
+	begin post 120 64 32
 	box_exec ctl smigrate move "$job" --to n2
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
-	ends_well "$job" busy
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
 test_in_the_grace_of_a_preemption() {
 	local job
-	post_copied busy 120 16 8
+	begin post 120 16 8
 	preempt "$job" 20 n1 >/dev/null
 	wait_moved "$job" 1 90
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
-	ends_well "$job" busy
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
 # Both daemons are started anew while its pages follow.
 test_daemons_come_back() {
 	local job
-	post_copied busy 120 16 8
+	begin post 120 16 8
 	box link n1 40mbit
 	box_exec ctl smigrate move "$job" --to n2
 	assert_contains "$(box_exec ctl smigrate status "$job")" 'its pages follow from n1'
@@ -46,20 +46,20 @@ test_daemons_come_back() {
 	box_exec n2 systemctl restart smigrated
 	box link n1 off
 	retry 90 all_here "$job" || fail "its pages do not come: $(events "$job")"
-	ends_well "$job" busy
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
 # The node that has its pages loses them: so does the service, and it begins anew.
 test_the_window() {
 	local job
-	post_copied busy 120 16 8
+	begin post 120 16 8
 	box link n1 40mbit
 	box_exec ctl smigrate move "$job" --to n2
 	box_exec n1 sh -c 'rm -rf /run/smigrate/lazy/*/*/*; systemctl restart smigrated'
 	wait_said "$job" 'is started again from the beginning' 60
 	box link n1 off
-	ends_well "$job" busy
+	ends_well "$job"
 }
 
 # A page that nobody brings any more would read as zeros: the service is killed before that, and begins anew.
@@ -71,7 +71,7 @@ brings() { # WHO: its pid
 }
 dies() { # WHO
 	local job pid
-	post_copied busy 120 16 8
+	begin post 120 16 8
 	box link n1 40mbit
 	box_exec ctl smigrate move "$job" --to n2
 	pid=$(brings "$1")
@@ -79,7 +79,7 @@ dies() { # WHO
 	box_exec n2 kill -KILL "$pid"
 	box link n1 off
 	wait_said "$job" 'is started again from the beginning' 30
-	ends_well "$job" busy
+	ends_well "$job"
 	[[ $(output "$job") != *WRONG* ]] || fail 'it went on with pages of zeros'
 	assert_nothing_left "$job"
 }
@@ -89,11 +89,11 @@ test_the_guard_dies() { dies guard; }
 
 test_back_and_forth() {
 	local job
-	post_copied busy 120 16 8
+	begin post 120 16 8
 	box_exec ctl smigrate move "$job" --to n2
 	box_exec ctl smigrate move "$job" --to n1
 	retry 60 all_here "$job" 2 || fail "its pages do not come: $(events "$job")"
-	ends_well "$job" busy
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 

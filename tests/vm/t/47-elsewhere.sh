@@ -4,12 +4,6 @@
 # shellcheck source=guests.sh
 . "$(dirname "$0")/guests.sh"
 
-begin() { # COPY MB HOT-MB MB/S: such a writer, as a job on n1 that may go on on n2; sets $job
-	prepare
-	writer w "${@:2}" "{copy: $1}"
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/w.beat" || fail 'it does not run'
-}
 # Preempted, with n2 to go to, which gets no job any more as soon as it has made room. For so long n1 is taken.
 aim_and_miss() { # JOB SECONDS
 	preempt "$1" "$2" n1 >/dev/null
@@ -35,7 +29,6 @@ n2_restarts() {
 on_disk() { # JOB: what n2 has for it
 	box_exec n2 sh -c 'cd "/var/lib/smigrate/hold/$1.wf/w" && test -d images && test ! -L images && test ! -e "/run/smigrate/hold/$1.wf"' sh "$1"
 }
-rounds_of() { state "SELECT COUNT(*) FROM phases WHERE phase = 'precopy' AND migration LIKE '$1.%' AND error IS NULL"; }
 dropped_pages() { box_exec n1 test ! -e "/run/smigrate/lazy/$1.wf"; }
 
 # From the node that has them, as to any third node.
@@ -47,7 +40,7 @@ test_rounds_are_fetched() {
 	wait_moved "$job" 1 120
 	assert_eq "$(node_of "$job")" n1 'its node'
 	n2_back
-	ends_well "$job" w
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
@@ -61,7 +54,7 @@ test_rounds_of_a_late_job() {
 	n2_back
 	wait_moved "$job" 1 90
 	assert_eq "$(node_of "$job")" n2 'its node'
-	ends_well "$job" w
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
@@ -74,7 +67,7 @@ test_back_to_its_pages() {
 	assert_eq "$(node_of "$job")" n1 'its node'
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
 	n2_back
-	ends_well "$job" w
+	ends_well "$job"
 	retry 20 dropped_pages "$job" || fail 'n1 keeps its pages'
 	assert_nothing_left "$job"
 }
@@ -92,7 +85,7 @@ test_pages_of_a_late_job() {
 	wait_moved "$job" 1 90
 	assert_eq "$(node_of "$job")" n2 'its node'
 	assert_eq "$(follows "$job")" 0 'times that pages followed'
-	ends_well "$job" w
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 
@@ -103,7 +96,7 @@ test_pages_that_are_encrypted() {
 	begin post 120 16 8
 	box_exec ctl smigrate move "$job" --to n2
 	retry 60 all_here "$job" || fail "its pages do not come: $(events "$job")"
-	ends_well "$job" w
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 

@@ -56,14 +56,11 @@ test_an_older_daemon() {
 # What the older daemon does not know is told before anything is done; the job runs on.
 test_an_older_daemon_and_post_copy() {
 	local job
-	prepare
-	writer quiet 60 0 0 '{copy: post}'
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/quiet.beat" || fail 'it does not run'
+	begin post 60 0 0
 	assert_status 1 box_exec ctl smigrate move "$job" --to n2
 	assert_contains "$OUTPUT" 'n2 is of an older release'
 	assert_eq "$(node_of "$job")" n1 'its node'
-	ends_well "$job" quiet
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 

@@ -9,7 +9,7 @@
 TIMEOUT_test_the_node_that_has_them_comes_back=300
 test_the_node_that_has_them_comes_back() {
 	local job
-	post_copied busy 120 16 8
+	begin post 120 16 8
 	box_exec n1 sh -c 'echo Durable=disk >>/etc/smigrate/smigrate.conf; systemctl restart smigrated'
 	retry 20 daemon_answers n1 || fail 'the daemon of n1 does not answer'
 	box link n1 40mbit
@@ -19,7 +19,7 @@ test_the_node_that_has_them_comes_back() {
 	assert_contains "$(box_exec ctl smigrate status "$job")" 'its pages follow from n1'
 	box power n1 on
 	retry 120 all_here "$job" || fail "its pages do not come: $(events "$job")"
-	ends_well "$job" busy
+	ends_well "$job"
 	assert_nothing_left "$job"
 }
 

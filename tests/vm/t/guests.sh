@@ -49,23 +49,24 @@ writer() { # NAME MB HOT-MB MB/S [X-MIGRATE]
 		[[ -z ${5-} ]] || printf '    x-migrate: %s\n' "$5"
 	} | in_wf tee workflow.yaml >/dev/null
 }
-ends_well() { # JOB NAME
-	in_wf touch "$2.stop"
+# Such a writer, w, as a job on n1 that may go on on n2; sets $job.
+begin() { # COPY MB HOT-MB MB/S
+	prepare
+	writer w "${@:2}" "{copy: $1}"
+	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
+	retry 60 box_exec ctl test -s "$WF/w.beat" || fail 'it does not run'
+}
+ends_well() { # JOB
+	in_wf touch w.stop
 	wait_job_state "$1" COMPLETED 60
 	assert_contains "$(output "$1")" 'memory is right'
 }
 
+# ---- how it was copied ----
 
-# ---- post-copy ----
-
+rounds_of() { state "SELECT COUNT(*) FROM phases WHERE phase = 'precopy' AND migration LIKE '$1.%' AND error IS NULL"; } # JOB
 follows() { state "SELECT COUNT(*) FROM phases WHERE phase = 'postcopy' AND end_us > 0 AND migration LIKE '$1.%' AND error IS NULL"; } # JOB
 all_here() { [[ $(follows "$1") -ge ${2:-1} ]]; }
-post_copied() { # NAME MB HOT-MB MB/S: such a writer, as a job on n1 that may go on on n2; sets $job
-	prepare
-	writer "$@" '{copy: post}'
-	job=$(submit_on n1 n2 -w n1,n2 -N 1 --mem=300M)
-	retry 60 box_exec ctl test -s "$WF/$1.beat" || fail 'it does not run'
-}
 
 # What a node has that a migration could leave behind, one line each.
 traces() { # NODE
