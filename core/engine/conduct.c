@@ -615,11 +615,9 @@ static bool keeps_images(const struct wf *wf)
 static void keep_pages(struct wf *wf, size_t i)
 {
 	SMG_AUTOFREE char *images = smg_xasprintf("%s/images", wf->svc[i].dir);
-	struct smg_lazy_note note;
 	struct smg_err err = {0};
-	int64_t bytes;
 
-	if (lazy_fetch_all(wf->e, images, &note, &bytes, &err) >= 0)
+	if (lazy_fetch_all(wf->e, images, &err) == 0)
 		return;
 	pthread_mutex_lock(&wf->lock);
 	wf_say(wf, wf->spec->services[i].name, SMG_ERROR,

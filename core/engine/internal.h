@@ -755,8 +755,8 @@ bool lazy_lost(struct wf *wf, size_t i);
 bool lazy_any(const struct wf *wf); /* under the lock */
 
 /* ---- lazy_whole.c ---- */
-/* The pages that images are missing: 1, they are here and *note is what said where from; 0: none are. Blocks. *bytes: of these. */
-int lazy_fetch_all(struct smg_engine *e, const char *images, struct smg_lazy_note *note, int64_t *bytes, struct smg_err *err);
+/* The pages that are missing in images, if any are: they are whole then. Nobody else may use these. Blocks. */
+int lazy_fetch_all(struct smg_engine *e, const char *images, struct smg_err *err);
 
 /* ---- keep.c ---- */
 /*

@@ -213,8 +213,9 @@ static int fake_fetch(void *ctx, const char *name, const json_t *req, const char
 		rc = smg_fail(err, SMG_EPROTO, "no files came from %s", name);
 	if (rc == 0)
 		rc = smg_rmtree(dir, err);
-	if (rc == 0)
-		rc = copy_tree(rest.tree, dir, bytes, err);
+	if (rc == 0 && copy_tree(rest.tree, dir, bytes, err) < 0)
+		rc = smg_fail(
+			err, SMG_EAGAIN, "the connection broke while files were coming"); /* whatever it was at the other end */
 	drop_rest(&rest);
 	rc = leave_node(to, op, rc, err);
 	if (rc < 0)
