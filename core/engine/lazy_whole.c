@@ -10,17 +10,46 @@
 #define PEER_MS 10000
 #define PATIENCE_US 5000000 /* without an answer; there will be another time */
 
-/* 1: they are in their places, and *note, which is there still, says where from; 0: none are missing. */
-static int fetch(struct smg_engine *e, const char *images, struct smg_lazy_note *note, int64_t *bytes, struct smg_err *err)
+struct filling {
+	struct smg_engine *e;
+	struct hold *h; /* NULL: nobody else uses the images */
+	struct smg_lazy_source from;
+};
+
+/* Under hold_lock. Somebody uses them, or has read some of them. */
+static bool in_use(const struct hold *h)
 {
-	struct smg_lazy_source from = {.note = note, .peer = &e->env.peer, .patience_us = PATIENCE_US};
+	return h->streams || h->landed || h->lent || h->dropped;
+}
+
+/* Whoever reads images that change meanwhile has to begin again. */
+static int ask(void *arg, uint64_t image, uint64_t vaddr, uint32_t n, void *buf, struct smg_err *err)
+{
+	struct filling *a = arg;
+	bool stop = false;
+
+	if (a->h) {
+		pthread_mutex_lock(&a->e->hold_lock);
+		stop = in_use(a->h);
+		pthread_mutex_unlock(&a->e->hold_lock);
+	}
+	if (stop)
+		return smg_fail(err, SMG_EBUSY, "they are being used");
+	return smg_lazy_source_ask(&a->from, image, vaddr, n, buf, err);
+}
+
+/* 1: they are in their places, and *note, which is there still, says where from; 0: none are missing. */
+static int fetch(
+	struct smg_engine *e, struct hold *h, const char *images, struct smg_lazy_note *note, int64_t *bytes, struct smg_err *err)
+{
+	struct filling a = {e, h, {.note = note, .peer = &e->env.peer, .patience_us = PATIENCE_US}};
 	int rc;
 
 	*bytes = 0;
 	if (smg_lazy_note_read(images, note, err) < 0)
 		return err->code == SMG_ENOENT ? 0 : -1;
-	rc = smg_lazy_fill(images, smg_lazy_source_ask, &from, bytes, err);
-	smg_lazy_source_end(&from);
+	rc = smg_lazy_fill(images, ask, &a, bytes, err);
+	smg_lazy_source_end(&a.from);
 	return rc < 0 ? -1 : 1;
 }
 
@@ -28,7 +57,7 @@ int lazy_fetch_all(struct smg_engine *e, const char *images, struct smg_err *err
 {
 	struct smg_lazy_note note;
 	int64_t bytes;
-	int rc = fetch(e, images, &note, &bytes, err);
+	int rc = fetch(e, NULL, images, &note, &bytes, err);
 
 	return rc > 0 ? smg_lazy_note_remove(images, err) : rc;
 }
@@ -45,7 +74,7 @@ static bool is_whole(struct smg_engine *e, struct hold *h, const char *service, 
 
 	pthread_mutex_lock(&e->hold_lock);
 	s = held_find(h, service);
-	ok = s && s->complete && s->attempt == attempt && !h->streams && !h->landed && !h->lent && !h->dropped;
+	ok = s && s->complete && s->attempt == attempt && !in_use(h);
 	if (ok && smg_lazy_note_remove(images, &err) < 0) {
 		smg_warn("%s.%s: %s", h->workflow, service, err.msg);
 		ok = false;
@@ -73,7 +102,7 @@ static void make_whole(struct smg_engine *e, struct hold *h, const char *service
 	struct smg_lazy_note note;
 	struct smg_err err = {0};
 	int64_t bytes;
-	int rc = fetch(e, images, &note, &bytes, &err);
+	int rc = fetch(e, h, images, &note, &bytes, &err);
 
 	if (rc < 0)
 		smg_warn("%s.%s: its pages cannot be fetched yet: %s", h->workflow, service, err.msg);
