@@ -24,7 +24,7 @@
 #define SMG_LAZY_NOTE "lazy" /* the file's name, which the runtime knows, too */
 
 struct smg_lazy_note {
-	char node[64], to[64]; /* who has them, who asks */
+	char node[64], to[64]; /* who has them; who was to ask for them, whose name whoever has the images asks in */
 	int port;	       /* of their daemons */
 	char workflow[128], service[256];
 	bool encrypt;
