@@ -61,7 +61,7 @@ all_nodes_idle() {
 	fail "a test before this one has cost nodes"
 }
 slurm_log() { # NODE PATTERN LINES: of its slurmd, slurmstepds and smigrated
-	box_exec "$1" sh -c 'grep -hE -- "$1" /var/log/slurmd.log /var/log/smigrated.log | tail -n "$2"' sh "$2" "$3" | sed "s/^/$1: /"
+	box_exec "$1" sh -c 'grep -ahE -- "$1" /var/log/slurmd.log /var/log/smigrated.log | tail -n "$2"' sh "$2" "$3" | sed "s/^/$1: /"
 }
 
 in_wf() { box exec ctl --user user1 -- sh -c "cd $WF && exec \"\$@\"" sh "$@"; } # CMD...; keeps its input
@@ -190,7 +190,7 @@ assert_nothing_left() { # JOB
 		for node in $(box_nodes); do
 			[[ -n $(left_on "$node" "$1") ]] || continue
 			left_on "$node" "$1" | sed "s/^/left on $node: /"
-			slurm_log "$node" "(\\[|job |JOB |JobId=)$1\\b" 15
+			slurm_log "$node" "((\\[|job |JOB |JobId=)$1\\b|\\b$1\\.wf)" 25
 			box_exec "$node" ps -A --forest -o pid,stat,wchan:20,etime,args | sed "s/^/$node: /"
 		done
 		fail "job $1 left something behind"
