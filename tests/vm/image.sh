@@ -48,8 +48,8 @@ build_guest_root() { # ROOT MIRROR
 }
 
 # Files go straight into a file system: nothing is mounted, no loop device is needed.
-make_disk() { # FOLDER IMAGE MEGABYTES
-	mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$1" "$2" "$3m"
+make_disk() { # FOLDER IMAGE MEGABYTES MKE2FS-ARG...
+	mke2fs -q -t ext4 "${@:4}" -m 0 -d "$1" "$2" "$3m"
 }
 
 build_image() {
@@ -70,8 +70,8 @@ build_image() {
 	cp "$tmp"/guest/boot/vmlinuz-* "$tmp/vmlinuz"
 	cp "$tmp"/guest/boot/initrd.img-* "$tmp/initrd"
 	cp "$tmp/guest/root/.ssh/id_ed25519" "$tmp/key"
-	make_disk "$tmp/guest" "$tmp/disk.img" "$DISK_MB"
-	make_disk "$containers" "$tmp/debian.img" 1500
+	make_disk "$tmp/guest" "$tmp/disk.img" "$DISK_MB" -J size=32 # as on any node: it has to outlive a cut of the power
+	make_disk "$containers" "$tmp/debian.img" 1500 -O ^has_journal # only ever read
 	rm -rf "$tmp/guest"
 	mv -T "$tmp" "$image"
 	if [[ -z $(cluster_names) ]]; then find "$CACHE" -maxdepth 1 -name 'image-*' ! -name "image-$(recipe_hash)" -exec rm -rf {} +; fi
