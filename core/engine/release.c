@@ -18,9 +18,10 @@ struct again {
 	json_t *req;
 };
 
+/* A node that has just been started may be away, busy, or not know the time yet, and take our word for nobody's. */
 static bool may_be_heard_later(const struct smg_err *err)
 {
-	return err->code == SMG_EAGAIN || err->code == SMG_ETIME || err->code == SMG_EBUSY;
+	return err->code == SMG_EAGAIN || err->code == SMG_ETIME || err->code == SMG_EBUSY || err->code == SMG_EPERM;
 }
 
 static int tell(struct smg_engine *e, const char *node, const json_t *req, struct smg_err *err)

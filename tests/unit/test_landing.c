@@ -179,7 +179,8 @@ static void release_is_told_again(void **state)
 
 	(void)state;
 	SOON(all_run(n1, "a"));
-	smg_fake_net_fail(w->net, "release", "n1", SMG_EAGAIN, 2);
+	smg_fake_net_fail(w->net, "release", "n1", SMG_EAGAIN, 1);
+	smg_fake_net_fail(w->net, "release", "n1", SMG_EPERM, 1); /* its clock is wrong */
 	c = move(n1, n2, "a");
 	SOON(said(c, "run again on n2: 1 moved"));
 	assert_nothing_left(n1);
