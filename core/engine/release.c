@@ -107,7 +107,7 @@ static void release_worker(struct wf *wf, size_t when)
 		nodes = wf->sources;
 		wf->sources = json_array();
 	}
-	if (when == IF_IT_RUNS && wf->state == SMG_WF_RUNNING && !wf->saving)
+	if (when == IF_IT_RUNS && wf->state == SMG_WF_RUNNING && !wf->saving && !lazy_any(wf))
 		lazy_drop(wf); /* back where it was: its own pages, which have followed it from here */
 	pthread_mutex_unlock(&wf->lock);
 	land_release_at(wf, nodes, migration);
