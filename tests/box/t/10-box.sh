@@ -71,11 +71,19 @@ test_container_root_is_read_only() {
 	box_exec n1 chroot /images/debian redis-server --version
 }
 
+# A minute is three of the controller's pings: whatever a test before has left on its way to n3 is said again by then.
+TIMEOUT_test_daemons_stop_and_start=120
 test_daemons_stop_and_start() {
+	retry 20 node_idle n3 || fail "n3 is not idle before: $(show_node n3)"
 	box_exec n3 box-stop slurmd
 	box_exec n3 sh -c '! pgrep -x slurmd'
 	box_exec n3 box-start slurmd
-	retry 20 node_idle n3 || fail "n3 does not come back"
+	retry 60 node_idle n3 || fail "n3 does not come back: $(show_node n3)"
+}
+show_node() {
+	box_exec ctl scontrol show node "$1" || true
+	box_exec ctl tail -n 20 /var/log/slurmctld.log || true
+	box_exec "$1" tail -n 20 /var/log/slurmd.log || true
 }
 node_idle() { [[ $(box_exec ctl sinfo -h -p low -n "$1" -o %T) == idle ]]; }
 
