@@ -9,7 +9,7 @@
 
 #define FORGOTTEN_MS 3000 /* for slurmd to be done with a job after our epilog */
 #define EPILOG_WAIT_MS 60000
-#define FIRST_LOOK_MS 60	      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
+#define FIRST_LOOK_MS 8		      /* after our epilog: slurmd tells slurmctld, and the job is PENDING */
 #define LOOK_MAX_MS 2000	      /* between later looks, each of which costs slurmctld a question */
 #define CROWD 4			      /* more jobs than that leave at one time: they are asked about together, */
 #define CROWD_LOOK_MS 700	      /* all at the same moment */
@@ -169,7 +169,7 @@ static int next_pause(struct smg_engine *e, int last)
 {
 	if (in_crowd(e))
 		return CROWD_LOOK_MS - (int)(smg_steady_us() / 1000 % CROWD_LOOK_MS);
-	return last <= 0 ? FIRST_LOOK_MS : last >= LOOK_MAX_MS ? LOOK_MAX_MS : last * 5 / 2;
+	return last <= 0 ? FIRST_LOOK_MS : last >= LOOK_MAX_MS ? LOOK_MAX_MS : last * 3 / 2;
 }
 
 /* The target is a hint. A job that has not started there soon goes wherever it could have gone without us. */

@@ -258,7 +258,7 @@ static bool is_followed(struct smg_engine *e, uint32_t job)
 {
 	int64_t until = smg_steady_us() + FOLLOW_WAIT_MS * 1000;
 
-	while (!mark_is_followed(e, job) && mark_is_judged(e, job) && smg_steady_us() < until && engine_pause(e, 5))
+	while (!mark_is_followed(e, job) && mark_is_judged(e, job) && smg_steady_us() < until && engine_pause(e, 1))
 		;
 	return mark_is_followed(e, job);
 }

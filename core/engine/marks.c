@@ -277,7 +277,7 @@ void mark_wait_epilog(struct smg_engine *e, uint32_t job, int ms)
 	const struct job_mark *m = mark_of(e, job);
 	int64_t end = smg_steady_us() + (int64_t)ms * 1000;
 
-	while (!get_flag(e, &m->epilog) && smg_steady_us() < end && engine_pause(e, 20))
+	while (!get_flag(e, &m->epilog) && smg_steady_us() < end && engine_pause(e, 5))
 		;
 }
 
