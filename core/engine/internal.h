@@ -29,6 +29,23 @@
 
 enum probe_health { HEALTH_NONE, HEALTH_STARTING, HEALTH_OK, HEALTH_BAD };
 
+/* Of the present stream of a service (slot.c). Under wf->slots.lock. */
+enum slot_state {
+	SLOT_NONE,
+	SLOT_WAITS, /* it is begun */
+	SLOT_SENDS,
+	SLOT_RESTS, /* CRIU is at something else: another may send meanwhile, and it goes on without waiting */
+	SLOT_OVER   /* all of its memory is sent, or nothing more will be */
+};
+
+struct slot {
+	enum slot_state state;
+	int64_t waited_us; /* prepared, with others on the link */
+	int64_t since;	   /* its turn came; steady clock */
+	double integral;   /* of slots.sending, then */
+	double at_once;	   /* so many have sent since then, in the mean; known when it is over */
+};
+
 struct svc {
 	const struct smg_service *spec;
 	enum smg_svc_state state;
@@ -54,19 +71,20 @@ struct svc {
 	bool follows;				/* RUNNING or FROZEN: its pages follow (post-copy), and a worker waits for them: */
 	char follows_from[64], follows_of[192]; /* from that node, since that migration */
 	int64_t copied;				/* bytes, by them */
-	int64_t stream_began;			/* steady clock */
-	int tries;				/* of the present restore or fetch */
-	int64_t retry_at;			/* steady clock: not before */
-	int64_t kill_at;			/* steady clock: SIGKILL if it still runs then */
-	int64_t started;			/* steady clock */
-	int64_t restart_at;			/* PENDING, to be started again: steady clock, not before; 0: it is not that */
-	int64_t restart_pause;			/* the last one, in us; 0: there has been none */
-	int64_t frozen_at;			/* steady clock: stands still since, its job being suspended; 0: it does not */
-	bool unstoppable;			/* it could not be frozen, in the present suspension */
-	bool stuck;				/* it could not be thawed, which has been said */
-	bool lost;				/* with the node: it begins anew in the job's next run */
-	bool told_unmet;			/* that this node cannot keep its limits has been said */
-	int64_t next_probe;			/* steady clock */
+	struct slot slot;
+	int64_t stream_began;  /* steady clock */
+	int tries;	       /* of the present restore or fetch */
+	int64_t retry_at;      /* steady clock: not before */
+	int64_t kill_at;       /* steady clock: SIGKILL if it still runs then */
+	int64_t started;       /* steady clock */
+	int64_t restart_at;    /* PENDING, to be started again: steady clock, not before; 0: it is not that */
+	int64_t restart_pause; /* the last one, in us; 0: there has been none */
+	int64_t frozen_at;     /* steady clock: stands still since, its job being suspended; 0: it does not */
+	bool unstoppable;      /* it could not be frozen, in the present suspension */
+	bool stuck;	       /* it could not be thawed, which has been said */
+	bool lost;	       /* with the node: it begins anew in the job's next run */
+	bool told_unmet;       /* that this node cannot keep its limits has been said */
+	int64_t next_probe;    /* steady clock */
 	unsigned bad_probes;
 	enum probe_health health;
 	char message[512];
@@ -100,6 +118,14 @@ struct crowd {
 	int n;
 	int64_t since;
 	double integral;
+};
+
+/* Who of those that are dumped sends just now, and how many may. */
+struct slots {
+	pthread_mutex_t lock;	/* innermost */
+	pthread_cond_t changed; /* monotonic clock */
+	struct crowd sending;
+	int limit;
 };
 
 /* A plan for the services that move; back[v] is the workflow's number of the plan's service v. */
@@ -162,6 +188,7 @@ struct wf {
 	char stop_why[256];
 	int workers, fetching;
 	struct crowd dumping, restoring;
+	struct slots slots;
 	int64_t restarts; /* of its job, when it was last in it; -1: not yet, it was another job's (resume.c) */
 	int64_t rev, migrations, created_us;
 	int64_t limit_s, used_s; /* the job's time limit as the site gave it, and what former runs used of it */
@@ -513,6 +540,23 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 /* A round of pre-copy of service i, which runs on: what has changed since the last one (the first: all). Where it fails all rounds
  * so far count for nothing. Blocks; without the lock. */
 int stream_round(struct wf *wf, size_t i, int64_t *bytes, struct smg_err *err);
+
+/* ---- slot.c ---- */
+void slots_init(struct slots *t, const pthread_condattr_t *monotonic);
+void slots_destroy(struct slots *t);
+/* So many send at one time, from 1. */
+void slots_limit(struct wf *wf, size_t limit);
+/* Whether one more dump than may send can be begun: all slots are taken, and fewer than there are wait for one. */
+bool slots_one_ahead(struct wf *wf);
+/* A dump is begun, whose memory is to be streamed. slot_over ends what that begins, whatever becomes of it. */
+void slot_queue(struct wf *wf, size_t i);
+/* Waits for the turn of service i, for a tenth of a second at most. False: it has not come. Without the lock. */
+bool slot_wait(struct wf *wf, size_t i);
+/* It has nothing to send just now: another may. Its next slot_wait does not wait. Without the lock. */
+void slot_rest(struct wf *wf, size_t i);
+/* All of its memory is sent, or no more will be. More than once is well. Without the lock. */
+void slot_over(struct wf *wf, size_t i);
+int64_t slot_waited_us(struct wf *wf, size_t i);
 
 /* ---- precopy.c ---- */
 /* What is known so far of the way there: rate, round_s and stop_s. */

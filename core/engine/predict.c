@@ -427,7 +427,8 @@ int progress_answer(struct smg_engine *e, const json_t *req, json_t **reply, str
 	pthread_mutex_lock(&wf->lock);
 	for (size_t i = 0; i < wf->spec->n && wf->saving; i++) {
 		const struct svc *s = &wf->svc[i];
-		int64_t done = (int64_t)atomic_load(&s->sent.memory), took = s->stream_began ? now - s->stream_began : 0;
+		int64_t done = (int64_t)atomic_load(&s->sent.memory),
+			took = s->stream_began ? now - s->stream_began - slot_waited_us(wf, i) : 0;
 		double rate = took > 0 ? (double)done * 1e6 / (double)took : 0;
 
 		if (s->state != SMG_SVC_FROZEN && s->state != SMG_SVC_SAVED)

@@ -190,19 +190,16 @@ static int stream_tries(struct wf *wf, size_t i, int64_t *bytes, struct measured
 
 	for (int n = 1; n <= STREAM_TRIES && rc < 0; n++) {
 		int64_t t0 = smg_now_us(), began = smg_steady_us();
-		double crowd;
 
 		pthread_mutex_lock(&wf->lock);
-		crowd_change(&wf->dumping, 0);
-		crowd = wf->dumping.integral;
 		m->whole = !s->rounds;
 		pthread_mutex_unlock(&wf->lock);
 		rc = stream_service(wf, i, n == 1, bytes, err);
 		pthread_mutex_lock(&wf->lock);
 		wf->mig.wire += (int64_t)atomic_load(&s->sent.wire);
-		m->took_us = smg_steady_us() - began;
+		m->took_us = smg_steady_us() - began - slot_waited_us(wf, i);
 		m->whole = m->whole && !atomic_load(&s->sent.later);
-		m->at_once = crowd_mean(&wf->dumping, crowd, m->took_us);
+		m->at_once = s->slot.at_once;
 		wf_phase(wf, s->spec->name, "stream", n, t0, smg_now_us(), rc < 0 ? atomic_load(&s->sent.wire) : *bytes,
 			rc < 0 ? err->msg : NULL);
 		if (stage_off(wf))
@@ -345,10 +342,11 @@ static void plan_turns(struct wf *wf, const struct leaving *l, struct turn *t)
 
 static void dump_all(struct wf *wf, struct leaving *l, const struct turn *t)
 {
+	slots_limit(wf, t->limit);
 	for (size_t k = 0; k < t->n; k++) {
 		size_t i = t->order[k];
 
-		while (wf->dumping.n >= (int)t->limit) {
+		while (wf->dumping.n >= (int)t->limit && !(wf->target.ready && slots_one_ahead(wf))) {
 			stage_off(wf);
 			give_back_early(wf, l);
 			wf_wait(wf, smg_steady_us() + LOOK_US);
@@ -356,6 +354,7 @@ static void dump_all(struct wf *wf, struct leaving *l, const struct turn *t)
 		if (wf->svc[i].state != SMG_SVC_FROZEN || stage_off(wf))
 			continue;
 		wf->svc[i].busy = true;
+		slot_queue(wf, i);
 		crowd_change(&wf->dumping, 1);
 		wf_worker(wf, wf->target.ready ? stream_worker : save_to_disk, i);
 	}

@@ -240,6 +240,7 @@ static void *pump_main(void *arg)
 	struct pump *p = arg;
 
 	p->rc = smg_memory_send_pages(p->sender, p->fd, p->what->pre ? NULL : send_layer, p, &p->err);
+	slot_over(p->what->wf, p->what->i);
 	if (p->rc < 0)
 		shutdown(p->fd, SHUT_RDWR);
 	return NULL;
@@ -363,6 +364,22 @@ static void begin_sending(struct wf *wf, size_t i)
 	memset(&s->sent, 0, sizeof(s->sent));
 	s->stream_began = smg_steady_us();
 	pthread_mutex_unlock(&wf->lock);
+	slot_queue(wf, i);
+}
+
+/* For smg_memory_options. */
+static bool may_flow(void *arg)
+{
+	const struct sending *d = arg;
+
+	return slot_wait(d->wf, d->i);
+}
+
+static void rests(void *arg)
+{
+	const struct sending *d = arg;
+
+	slot_rest(d->wf, d->i);
 }
 
 static void tell_no_lazy(struct wf *wf, size_t i, const struct smg_err *err)
@@ -420,13 +437,20 @@ static int send_service(const struct sending *d, int64_t *bytes, struct smg_err 
 	if (lazy_begin(wf, d->i, &later, err) < 0)
 		tell_no_lazy(wf, d->i, err);
 	if (connect_stream(wf, d->i, d->pre, &w, err) < 0) {
+		slot_over(wf, d->i);
 		lazy_end(wf, d->i, &later, false, NULL);
 		return not_the_service(err);
 	}
 	o.later = later.images;
+	if (!d->pre) {
+		o.may_flow = may_flow;
+		o.rests = rests;
+		o.flow_arg = (void *)d;
+	}
 	o.attempt = s->streams;
 	sender = smg_memory_sender_new(w, wf->target.key, &o, &s->sent);
 	rc = send_to_end(d, sender, &later, bytes, err);
+	slot_over(wf, d->i);
 	smg_memory_sender_free(sender);
 	set_wire(wf, d->i, -1);
 	smg_wire_free(w);

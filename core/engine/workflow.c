@@ -37,6 +37,7 @@ struct wf *wf_new(struct smg_engine *e, uint32_t job, struct smg_spec *spec, str
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&wf->changed, &attr);
+	slots_init(&wf->slots, &attr);
 	wf->e = e;
 	wf->refs = 1;
 	wf->job = job;
@@ -86,6 +87,7 @@ static void wf_free(struct wf *wf)
 	smg_spec_free(wf->spec);
 	pthread_cond_destroy(&wf->changed);
 	pthread_mutex_destroy(&wf->lock);
+	slots_destroy(&wf->slots);
 	pthread_mutex_destroy(&wf->net_lock);
 	pthread_mutex_destroy(&wf->look_lock);
 	free(wf);

@@ -50,6 +50,12 @@ struct smg_memory_options {
 	struct smg_memory_rounds *rounds; /* this is one of several; NULL: it is not. Has this one's images where it ends well */
 	/* Gets the pages that CRIU can restore lazily (post-copy): the receiver is sent holes in their place. NULL: all are sent */
 	struct smg_page_images *later;
+	/* Asked before a first page is taken from CRIU, and again until it says that the link is free for them. It waits itself,
+	 * for a moment. NULL: it is free */
+	bool (*may_flow)(void *arg);
+	/* CRIU has something else to do: the link is not needed until may_flow is asked again, if it ever is */
+	void (*rests)(void *arg);
+	void *flow_arg;		   /* of both */
 	unsigned stream;	   /* the number of this stream in its migration */
 	int64_t attempt;	   /* how often it has been begun */
 	bool skip_zeros, compress; /* compress: LZ4, for as long as the link is what is waited for and it shrinks the pages */

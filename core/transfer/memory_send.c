@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #define IDLE_MS 5000
+#define REST_MS 3      /* CRIU sends its pages without a pause, but not those of the next process, nor its end */
 #define REPLY_S 120    /* the receiver flushes and compares */
 #define TRY_PACKING 32 /* one block in so many, while it does not pay */
 
@@ -45,6 +46,7 @@ struct smg_memory_sender {
 	unsigned since_try;	  /* blocks that went unpacked since packing was last tried */
 	int64_t busy_us, send_us; /* of late: all time, and what of it the link took */
 	bool packing;
+	bool flows; /* its turn has come, and CRIU sends */
 };
 
 struct smg_memory_sender *smg_memory_sender_new(struct smg_wire *w, const unsigned char key[SMG_KEY_BYTES],
@@ -434,12 +436,27 @@ static int await_criu(struct smg_memory_sender *s, int criu, struct smg_err *err
 	struct pollfd p = {criu, POLLIN, 0};
 	int n;
 
-	while ((n = poll(&p, 1, IDLE_MS)) <= 0) {
+	while ((n = poll(&p, 1, s->flows && s->o->rests ? REST_MS : IDLE_MS)) <= 0) {
 		if (n < 0 && errno != EINTR)
 			return smg_fail_errno(err, "cannot wait for CRIU");
+		if (n == 0 && s->flows && s->o->rests) {
+			s->flows = false;
+			s->o->rests(s->o->flow_arg);
+			continue;
+		}
 		if (n == 0 && send_record(s, (struct record){.type = REC_IDLE}, NULL, err) < 0)
 			return -1;
 	}
+	return 0;
+}
+
+/* CRIU is ready and waits; so does the link, for others. */
+static int await_turn(struct smg_memory_sender *s, struct smg_err *err)
+{
+	while (s->o->may_flow && !s->flows && !s->o->may_flow(s->o->flow_arg))
+		if (send_record(s, (struct record){.type = REC_IDLE}, NULL, err) < 0)
+			return -1;
+	s->flows = true;
 	return 0;
 }
 
@@ -550,7 +567,7 @@ static int serve_criu(struct smg_memory_sender *s, int criu, smg_memory_last_fn 
 				return -1;
 			break;
 		case PS_ADD_F:
-			if (pass_pages(s, criu, &c, err) < 0)
+			if (await_turn(s, err) < 0 || pass_pages(s, criu, &c, err) < 0)
 				return -1;
 			break;
 		case PS_CLOSE:

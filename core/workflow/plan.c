@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FEW 5		   /* services, whose orders are all tried */
 #define SEARCHED 64	   /* services, up to which orders near the best are tried */
 #define MANY 2000	   /* services, from which on few limits are tried */
 #define SEARCH_RUNS 500000 /* of the model, divided by the services: what a search may take */
@@ -329,6 +330,37 @@ static void climb_all(struct search *q, const struct rules *rules, struct found 
 	}
 }
 
+/* The next one in lexical order; false: that was the last. */
+static bool next_order(size_t *v, size_t n)
+{
+	size_t i = n - 1, j = n - 1;
+
+	while (i > 0 && v[i - 1] >= v[i])
+		i--;
+	if (i == 0)
+		return false;
+	while (v[j] <= v[i - 1])
+		j--;
+	exchange(v, i - 1, j);
+	for (j = n - 1; i < j; i++, j--)
+		exchange(v, i, j);
+	return true;
+}
+
+/* Few services: every order with every limit of the streams, and the best of them tuned. */
+static void try_all(const struct search *q, struct found *best)
+{
+	size_t limit[MAX_LIMITS], n_limits = stream_limits(q->sim, limit);
+
+	for (size_t i = 0; i < q->sim->n; i++)
+		q->trial[i] = i;
+	do {
+		for (size_t k = 0; k < n_limits; k++)
+			attempt(q, q->trial, limit[k], best->restores, best);
+	} while (next_order(q->trial, q->sim->n));
+	tune(q, best);
+}
+
 /* The best that is found; its order is the caller's. */
 static struct found search(struct search *q)
 {
@@ -336,6 +368,8 @@ static struct found search(struct search *q)
 	struct found best = {.order = smg_xcalloc(q->sim->n, sizeof(size_t))};
 
 	start(q, rules, &best);
+	if (q->sim->n <= FEW)
+		try_all(q, &best);
 	if (q->sim->n <= SEARCHED) {
 		climb(q, &best); /* first: the runs may not do for all */
 		climb_all(q, rules, &best);

@@ -12,7 +12,7 @@ struct smg_plan {
 	bool late;     /* the way that was first choice (the network, or the disk where no target is known) misses the deadline */
 	size_t *order; /* services, in the order in which their dumps begin */
 	size_t *restore_order;	 /* of those that can be restored, the first in here goes first; a topological order */
-	size_t stream_limit;	 /* dumps at one time, at most */
+	size_t stream_limit;	 /* so many send at one time, at most; into the link as many again are prepared meanwhile */
 	size_t restore_limit;	 /* restores at one time, at most */
 	struct smg_times *times; /* by service */
 	double safe_s;		 /* all is at the target, or on the disk */

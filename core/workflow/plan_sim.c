@@ -208,6 +208,12 @@ void smg_sim_close(struct smg_sim *s)
 	memset(s, 0, sizeof(*s));
 }
 
+/* More are begun while as many as may send do, and fewer than that stand ready to take the places of those that end. */
+static bool may_begin(const struct smg_sim *s, size_t begun, size_t sending, size_t limit)
+{
+	return begun < limit || (s->way == SMG_WAY_STREAM && sending == limit && begun < 2 * limit);
+}
+
 /*
  * Every dump that runs goes on at the same rate, so one clock for all fixed parts (seconds of a core that each has had) and
  * one for all bytes (what each would have sent by now) are enough: a dump knows at which reading it is done, and the readings
@@ -218,25 +224,26 @@ static void run_streams(struct smg_sim *s, const size_t *order, size_t limit)
 	const struct smg_pipe *pipe = pipe_of(s->in, s->way);
 	struct heap *sending = &s->work->running;
 	double *fixed_end = s->work->fixed_end, fixed = s->in->speeds.dump_fixed_s, now = 0, core_s = 0, sent = 0;
-	size_t started = 0, sendable = 0, ended = 0; /* of the order, the first so many */
+	size_t started = 0, prepared = 0, admitted = 0, ended = 0; /* of the order, the first so many */
 
 	while (ended < s->n) {
-		double share, rate, to_sendable, to_end;
+		double share, rate, to_prepared, to_end;
 
-		for (; started < s->n && started - ended < limit; started++) {
+		for (; admitted < prepared && sending->n < limit; admitted++)
+			push(sending, sent + (double)s->in->loads[order[admitted]].bytes, order[admitted]);
+		for (; started < s->n && may_begin(s, started - ended, sending->n, limit); started++) {
 			fixed_end[order[started]] = core_s + fixed;
 			s->times[order[started]].stream_start_s = now;
 		}
-		share = least(1, s->in->source_cores / (double)(started - ended));
+		/* Whoever is prepared and waits for its turn needs no core. */
+		share = least(1, s->in->source_cores / most(1, (double)(started - prepared + sending->n)));
 		rate = least(pipe->one_bytes_s * share, pipe->all_bytes_s / most(1, (double)sending->n));
-		to_sendable = sendable < started ? most(0, fixed_end[order[sendable]] - core_s) / share : INFINITY;
+		to_prepared = prepared < started ? most(0, fixed_end[order[prepared]] - core_s) / share : INFINITY;
 		to_end = sending->n ? most(0, sending->v[0].key - sent) / rate : INFINITY;
-		if (to_sendable <= to_end) {
-			now += to_sendable;
-			core_s = fixed_end[order[sendable]];
-			sent += rate * to_sendable;
-			push(sending, sent + (double)s->in->loads[order[sendable]].bytes, order[sendable]);
-			sendable++;
+		if (to_prepared <= to_end) {
+			now += to_prepared;
+			core_s = fixed_end[order[prepared++]];
+			sent += rate * to_prepared;
 		} else {
 			now += to_end;
 			core_s += share * to_end;

@@ -7,6 +7,8 @@
  * disk) as they are dumped. With k dumps running, m of them past their fixed part, each has c = min(1, source_cores / k) of a
  * core: the fixed part goes on at c seconds a second, and bytes flow at min(one_bytes_s * c, all_bytes_s / m). So one's fixed
  * part goes on while another uses the pipe, and running more at one time than the pipe needs only delays the first to end.
+ * Into the link no more than the limit send; while so many do, as many again go through their fixed parts, and then wait without
+ * a core until they may send. On the way to the disk no more than the limit run.
  *
  * A restore takes restore_fixed_s + bytes / restore_bytes_s of a core of the target; of k running, each has
  * min(1, target_cores / k) of one. It begins when it is released, when all that it depends on has been restored, when fewer
@@ -75,8 +77,8 @@ void smg_sim_close(struct smg_sim *sim);
 /* Closes it where its scope ends; a sim that is all zero is well too. */
 #define SMG_AUTOSIM __attribute__((cleanup(smg_sim_close)))
 
-/* order: a permutation of 0..n-1; streams begin in it as there is room. Limits: how many at one time, from 1. Time: n log n
- * and the dependencies. */
+/* order: a permutation of 0..n-1; streams begin in it as there is room. Limits: how many send, or are restored, at one time,
+ * from 1. Time: n log n and the dependencies. */
 void smg_plan_simulate(struct smg_sim *sim, const size_t *order, size_t stream_limit, size_t restore_limit);
 
 #endif

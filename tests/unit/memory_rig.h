@@ -86,6 +86,7 @@ struct criu {
 	size_t n;
 	pthread_t thread;
 	int rc;
+	int pause_ms;
 };
 
 static int put_all(int fd, const void *data, size_t len)
@@ -149,6 +150,8 @@ static void *criu_main(void *arg)
 	for (size_t i = 0; i < c->n; i++) {
 		bool next = i == 0 || c->segs[i].image != c->segs[i - 1].image;
 
+		if (next && c->pause_ms)
+			usleep((useconds_t)c->pause_ms * 1000);
 		c->rc = next ? criu_opens_again(c->fd, c->layout, c->segs[i].image, c->again) : 0;
 		if (c->rc < 0 || (c->rc = criu_sends(c->fd, c->layout, &c->segs[i])) < 0) {
 			shutdown(c->fd, SHUT_RDWR); /* as it ends */
@@ -167,7 +170,8 @@ struct lane {
 	size_t n;
 	int layout;
 	const char *files, *tree;
-	bool again; /* CRIU hears of each image that it was in a round before */
+	bool again;   /* CRIU hears of each image that it was in a round before */
+	int pause_ms; /* CRIU is busy for so long before each image */
 	struct smg_memory_options o;
 	struct smg_pace *pace;
 	/* how */
@@ -224,7 +228,7 @@ static void lane_new(struct lane *l, const char *root, struct smg_page_pool *poo
 
 static int send_memory(struct lane *l, struct smg_memory_sender *s, struct smg_err *e)
 {
-	struct criu c = {.layout = l->layout, .again = l->again, .segs = l->segs, .n = l->n};
+	struct criu c = {.layout = l->layout, .again = l->again, .pause_ms = l->pause_ms, .segs = l->segs, .n = l->n};
 	int sv[2], rc;
 
 	if (make_pair(sv) < 0)

@@ -967,6 +967,66 @@ static void idle_sender(void **state)
 	free(tape.bytes);
 }
 
+/* ---- whose turn it is ---- */
+
+struct turns {
+	int asked, refused, rested;
+	bool mine;
+};
+
+static bool my_turn(void *arg)
+{
+	struct turns *t = arg;
+
+	assert_false(t->mine); /* it is not asked for what it has */
+	t->asked++;
+	t->mine = t->refused-- <= 0;
+	return t->mine;
+}
+
+static void i_rest(void *arg)
+{
+	struct turns *t = arg;
+
+	assert_true(t->mine);
+	t->mine = false;
+	t->rested++;
+}
+
+static void take_turns(struct turns *t, int pause_ms)
+{
+	struct lane l;
+
+	lane_of(&l, 0, many, COUNT(many));
+	l.pause_ms = pause_ms;
+	l.o.may_flow = my_turn;
+	l.o.rests = i_rest;
+	l.o.flow_arg = t;
+	run(&l);
+	assert_sent(&l);
+}
+
+/* Refused, it says that it is alive, and asks again. */
+static void waits_for_its_turn(void **state)
+{
+	struct turns t = {.refused = 3};
+
+	(void)state;
+	take_turns(&t, 0);
+	assert_in_range(t.asked, 4, 4 + t.rested); /* this machine may have stood still */
+}
+
+/* While CRIU is at something else, between the memory of two processes, others may have the link. */
+static void rests_meanwhile(void **state)
+{
+	struct turns t = {0};
+
+	(void)state;
+	take_turns(&t, 60);
+	assert_in_range(t.rested, 2, 100);
+	assert_int_equal(t.asked, t.rested + t.mine);
+}
+
 /* ---- what the sender hears ---- */
 
 /* In a child, whose files may not grow beyond 100 KB: there, and not here, the disk is full. */
@@ -1504,6 +1564,8 @@ int main(void)
 		T(hostile_records),
 		T(odd_names_are_answered),
 		T(idle_sender),
+		T(waits_for_its_turn),
+		T(rests_meanwhile),
 		T(no_room),
 		T(folder_is_gone),
 		T(no_room_for_a_tree),

@@ -493,6 +493,24 @@ static void cancelled_in_time(void **state)
 	assert_moves_now(n2, DIAMOND, "a b c d");
 }
 
+/* One has the link, another is prepared and waits for its turn, the others have not begun. */
+static void cancelled_in_line(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	w->config.dump_parallel = 1;
+	reborn(n1);
+	c = aimed("a b c d", "a b c d");
+	smg_fake_delay(&n1->rt, "dump_seal", 500);
+	assert_int_equal(ask_move(0, "", false), 0);
+	SOON(acts(n1, "dump_pages ") == 2);
+	assert_int_equal(ask_cancel(0, "7", false), 0);
+	assert_int_equal(acts(n1, "dump_pages "), 2);
+	assert_back(c, "a b c d", "called off");
+	assert_moves_now(n2, "a b c d", "a b c d");
+}
+
 static void cancelled_too_late(void **state)
 {
 	struct client *c = aimed("a b>a", "a b");
@@ -980,6 +998,7 @@ int main(int argc, char **argv)
 		T(network_is_let_go),
 		T(second_workflow_fails),
 		T(cancelled_in_time),
+		T(cancelled_in_line),
 		T(cancelled_too_late),
 		T(preemption_is_not_cancelled),
 		T(preempted_meanwhile),

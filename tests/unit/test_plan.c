@@ -96,9 +96,9 @@ static void assert_times(
 }
 
 /*
- * Two streams on two cores. 0..1: both in their fixed parts. 1..3: both send, 50 bytes/s each; service 0 (100 bytes) ends at
- * 3. Service 2 begins then and is in its fixed part until 4; service 1 has the link, and its last 200 bytes end at 5. By then
- * service 2 has sent for 1 s at 50 bytes/s; its other 150 bytes go at 100 bytes/s and end at 6.5.
+ * Two streams on two cores. 0..1: both in their fixed parts. From 1 on both send, 50 bytes/s each, and service 2 begins, with two
+ * thirds of a core: it is prepared at 2.5 and waits. Service 0 (100 bytes) ends at 3, and service 2 sends. Service 1 ends at 6;
+ * by then service 2 has sent 150 bytes, and the other 50 go at 100 bytes/s and end at 6.5: the link has never stood idle.
  */
 static const int64_t three[] = {100, 250, 200};
 static const size_t in_file_order[] = {0, 1, 2};
@@ -114,21 +114,21 @@ static void simulates_at_once(void **state)
 	OK(smg_sim_open(&j.in, SMG_WAY_STREAM, &s, &err));
 	smg_plan_simulate(&s, in_file_order, 2, 2);
 	assert_times(&s.times[0], 0, 3, 3, 4.5);
-	assert_times(&s.times[1], 0, 5, 5, 7.25);
-	assert_times(&s.times[2], 3, 6.5, 6.5, 8.5);
+	assert_times(&s.times[1], 0, 6, 6, 8.25);
+	assert_times(&s.times[2], 1, 6.5, 6.5, 8.5);
 	near(s.safe_s, 6.5);
 	near(s.landed_s, -1);
 	near(s.total_s, 8.5);
 	near(s.tail_s[0], 1.5 + 2.25);
 	near(s.stream_s[1], 3.5);
-	/* One core at the target: 1 and 2 share it from 6.5 on. 1 has 0.75 s left, which take 1.5; 2 then has 1.25. */
+	/* One core at the target: 1 and 2 share it from 6.5 on. 1 has 1.75 s left, which take 3.5; 2 then has 0.25. */
 	j.in.target_cores = 1;
 	smg_plan_simulate(&s, in_file_order, 2, 2);
-	assert_times(&s.times[1], 0, 5, 5, 8);
-	assert_times(&s.times[2], 3, 6.5, 6.5, 9.25);
+	assert_times(&s.times[1], 0, 6, 6, 10);
+	assert_times(&s.times[2], 1, 6.5, 6.5, 10.25);
 	/* One at a time: 2 waits for the end of 1. */
 	smg_plan_simulate(&s, in_file_order, 2, 1);
-	assert_times(&s.times[2], 3, 6.5, 7.25, 9.25);
+	assert_times(&s.times[2], 1, 6.5, 8.25, 10.25);
 	smg_sim_close(&s);
 	smg_sim_close(&s); /* twice is once */
 	free_job(&j);
@@ -146,8 +146,8 @@ static void simulates_a_landing(void **state)
 	smg_plan_simulate(&s, in_file_order, 2, 2);
 	near(s.landed_s, 11.5);
 	assert_times(&s.times[0], 0, 3, 11.5, 13);
-	assert_times(&s.times[2], 3, 6.5, 11.5, 13.5);
-	assert_times(&s.times[1], 0, 5, 13, 15.25);
+	assert_times(&s.times[2], 1, 6.5, 11.5, 13.5);
+	assert_times(&s.times[1], 0, 6, 13, 15.25);
 	near(s.total_s, 15.25);
 	j.in.land_earliest_s = 20;
 	smg_plan_simulate(&s, in_file_order, 2, 2);

@@ -373,6 +373,44 @@ static void one_at_a_time(void)
 	reborn(n1);
 }
 
+/* While one has the link, the next is prepared and waits, and no third begins. */
+static void next_one_is_prepared(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	one_at_a_time();
+	c = aimed("a b c", "a b c");
+	smg_fake_delay(&n1->rt, "dump_seal", 1000);
+	preempt(n1, JOB);
+	SOON(acts(n1, "dump_pages ") == 2);
+	real_sleep_ms(20);
+	assert_int_equal(acts(n1, "dump_seal "), 1);
+	assert_int_equal(acts(n1, "dump_pages "), 2);
+	SOON(acts(n1, "dump_seal ") == 2);
+	SOON(acts(n1, "dump_pages ") == 3);
+	SOON(completing(JOB));
+	end_run(n1, JOB);
+	start_again(n2);
+	c = run(n2, "a b c");
+	assert_moved_on(n2, c, "3 moved");
+}
+
+/* Where the one that has the link fails, the one that is prepared has its turn. */
+static void first_one_fails(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	one_at_a_time();
+	c = aimed("a b", "a b");
+	smg_fake_fail(&n1->rt, "dump_seal", ID ".a", SMG_ESYS, 1);
+	smg_fake_fail(&n1->rt, "dump_seal", ID ".b", SMG_ESYS, 1);
+	c = move(n1, n2, "a b");
+	assert_moved_on(n2, c, "2 moved");
+	assert_int_equal(acts(n1, "dump_seal "), 2);
+}
+
 /* The first two have arrived, the third is under way. */
 static struct client *target_dies_in_the_middle(void)
 {
@@ -659,10 +697,14 @@ static void source_killed_streaming(void **state)
 /* The target has it all and has said so, but that is written down nowhere. */
 static void source_killed_acknowledged(void **state)
 {
-	struct client *c = aimed("a b c d", "a b c d");
-	struct daemon *d = n1->daemon;
+	struct client *c;
+	struct daemon *d;
 
 	(void)state;
+	w->config.dump_parallel = 4; /* none waits for another's turn to be over */
+	reborn(n1);
+	d = n1->daemon;
+	c = aimed("a b c d", "a b c d");
 	hang_up(c);
 	smg_fake_delay(&n1->rt, "dump_pages", 300);
 	preempt(n1, JOB);
@@ -1457,6 +1499,8 @@ int main(int argc, char **argv)
 		T(all_of_them_fail),
 		T(all_of_them_fail_and_nobody_says),
 		T(cannot_be_saved),
+		T(next_one_is_prepared),
+		T(first_one_fails),
 		T(target_dies_and_is_back),
 		T(target_dies_and_the_job_goes_on),
 		T(lost_where_it_lands),
