@@ -71,20 +71,20 @@ struct svc {
 	bool follows;				/* RUNNING or FROZEN: its pages follow (post-copy), and a worker waits for them: */
 	char follows_from[64], follows_of[192]; /* from that node, since that migration */
 	int64_t copied;				/* bytes, by them */
-	struct slot slot;
-	int64_t stream_began;  /* steady clock */
-	int tries;	       /* of the present restore or fetch */
-	int64_t retry_at;      /* steady clock: not before */
-	int64_t kill_at;       /* steady clock: SIGKILL if it still runs then */
-	int64_t started;       /* steady clock */
-	int64_t restart_at;    /* PENDING, to be started again: steady clock, not before; 0: it is not that */
-	int64_t restart_pause; /* the last one, in us; 0: there has been none */
-	int64_t frozen_at;     /* steady clock: stands still since, its job being suspended; 0: it does not */
-	bool unstoppable;      /* it could not be frozen, in the present suspension */
-	bool stuck;	       /* it could not be thawed, which has been said */
-	bool lost;	       /* with the node: it begins anew in the job's next run */
-	bool told_unmet;       /* that this node cannot keep its limits has been said */
-	int64_t next_probe;    /* steady clock */
+	struct slot slot;			/* on the link */
+	int64_t stream_began;			/* steady clock */
+	int tries;				/* of the present restore or fetch */
+	int64_t retry_at;			/* steady clock: not before */
+	int64_t kill_at;			/* steady clock: SIGKILL if it still runs then */
+	int64_t started;			/* steady clock */
+	int64_t restart_at;			/* PENDING, to be started again: steady clock, not before; 0: it is not that */
+	int64_t restart_pause;			/* the last one, in us; 0: there has been none */
+	int64_t frozen_at;			/* steady clock: stands still since, its job being suspended; 0: it does not */
+	bool unstoppable;			/* it could not be frozen, in the present suspension */
+	bool stuck;				/* it could not be thawed, which has been said */
+	bool lost;				/* with the node: it begins anew in the job's next run */
+	bool told_unmet;			/* that this node cannot keep its limits has been said */
+	int64_t next_probe;			/* steady clock */
 	unsigned bad_probes;
 	enum probe_health health;
 	char message[512];
@@ -546,8 +546,8 @@ void slots_init(struct slots *t, const pthread_condattr_t *monotonic);
 void slots_destroy(struct slots *t);
 /* So many send at one time, from 1. */
 void slots_limit(struct wf *wf, size_t limit);
-/* Whether one more dump than may send can be begun: all slots are taken, and fewer than there are wait for one. */
-bool slots_one_ahead(struct wf *wf);
+/* Whether a dump can be begun though as many as may send do: fewer than that wait for their turn. */
+bool slots_may_prepare(struct wf *wf);
 /* A dump is begun, whose memory is to be streamed. slot_over ends what that begins, whatever becomes of it. */
 void slot_queue(struct wf *wf, size_t i);
 /* Waits for the turn of service i, for a tenth of a second at most. False: it has not come. Without the lock. */

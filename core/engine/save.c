@@ -346,7 +346,7 @@ static void dump_all(struct wf *wf, struct leaving *l, const struct turn *t)
 	for (size_t k = 0; k < t->n; k++) {
 		size_t i = t->order[k];
 
-		while (wf->dumping.n >= (int)t->limit && !(wf->target.ready && slots_one_ahead(wf))) {
+		while (wf->dumping.n >= (int)t->limit && !(wf->target.ready && slots_may_prepare(wf))) {
 			stage_off(wf);
 			give_back_early(wf, l);
 			wf_wait(wf, smg_steady_us() + LOOK_US);

@@ -37,7 +37,7 @@ static int waiting(const struct wf *wf)
 	return n;
 }
 
-bool slots_one_ahead(struct wf *wf)
+bool slots_may_prepare(struct wf *wf)
 {
 	struct slots *t = &wf->slots;
 	bool yes;
