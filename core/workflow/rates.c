@@ -159,13 +159,11 @@ static void learn_dump(struct smg_rates *r, size_t one, size_t many, double byte
 	fit_lines(r, SMG_STREAM_ONE, SMG_RESTORES, &f);
 	alone = f.fixed + bytes * f.slope[one];
 	shared = f.fixed + bytes * beside * f.slope[many];
-	if (beside < SAME) {
+	if (beside < SAME || y <= alone * SAME)
 		learn_line(&r->line[one], bytes, y, alone);
-		return;
-	}
-	if (y <= alone * SAME)
-		learn_line(&r->line[one], bytes, y, alone);
-	if (y > alone * SAME || y < shared)
+	/* Also of one alone: what it gets through, the pipe carries. Who took a pipe for slow would send one at a time from then
+	 * on, and never see it shared again. */
+	if ((beside >= SAME && y > alone * SAME) || y < shared)
 		learn_line(&r->line[many], bytes * beside, y, shared);
 }
 

@@ -252,6 +252,23 @@ static void follows_a_change(void **state)
 	check_streams(&r, &t, 1);
 }
 
+/* Seen as slow by two at a time, a link is learned as fast again from those that go one at a time, which is what is planned then.
+ */
+static void link_recovers_from_lone_streams(void **state)
+{
+	struct truth t = {0.05, 3e9, 125e6, 400e6, 0.5, 300e6, 2};
+	struct smg_rates r = {0};
+	struct smg_speeds v;
+
+	(void)state;
+	learn_streams(&r, &t, 2, 12);
+	t.link *= 10;
+	learn_streams(&r, &t, 1, 12);
+	check_streams(&r, &t, 1);
+	smg_rates_speeds(&r, &v);
+	assert_true(v.link.all_bytes_s > t.link * 0.9);
+}
+
 /* All of one size: for that size it is right, and what cannot be known stays near what was believed. */
 static void one_size(void **state)
 {
@@ -383,6 +400,7 @@ int main(void)
 		cmocka_unit_test(learns_restores_and_landings),
 		cmocka_unit_test(bears_an_outlier),
 		cmocka_unit_test(follows_a_change),
+		cmocka_unit_test(link_recovers_from_lone_streams),
 		cmocka_unit_test(one_size),
 		cmocka_unit_test(refuses_impossible_samples),
 		cmocka_unit_test(stays_sane),
