@@ -13,6 +13,7 @@ make_switch() {
 	ip -n "$switch" link add br0 type bridge
 	ip -n "$switch" link set br0 up
 	# Where the host's kernel has br_netfilter, every frame would go through a firewall that has no rules: a switch has none.
+	# shellcheck disable=SC2016 # expanded there
 	ip netns exec "$switch" sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$f" ] || echo 0 >"$f"; done'
 }
 
