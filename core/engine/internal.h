@@ -542,6 +542,7 @@ int stream_service(struct wf *wf, size_t i, bool refs, int64_t *bytes, struct sm
 int stream_round(struct wf *wf, size_t i, int64_t *bytes, struct smg_err *err);
 
 /* ---- slot.c ---- */
+/* The attributes are borrowed: those of a condition that goes by the monotonic clock. */
 void slots_init(struct slots *t, const pthread_condattr_t *monotonic);
 void slots_destroy(struct slots *t);
 /* So many send at one time, from 1. */
@@ -556,7 +557,10 @@ bool slot_wait(struct wf *wf, size_t i);
 void slot_rest(struct wf *wf, size_t i);
 /* All of its memory is sent, or no more will be. More than once is well. Without the lock. */
 void slot_over(struct wf *wf, size_t i);
+/* For how long, of its present stream, service i stood prepared with others on the link. */
 int64_t slot_waited_us(struct wf *wf, size_t i);
+/* How many sent while it did, in the mean, itself among them; 1 where it has not. After slot_over. */
+double slot_at_once(struct wf *wf, size_t i);
 
 /* ---- precopy.c ---- */
 /* What is known so far of the way there: rate, round_s and stop_s. */

@@ -199,7 +199,7 @@ static int stream_tries(struct wf *wf, size_t i, int64_t *bytes, struct measured
 		wf->mig.wire += (int64_t)atomic_load(&s->sent.wire);
 		m->took_us = smg_steady_us() - began - slot_waited_us(wf, i);
 		m->whole = m->whole && !atomic_load(&s->sent.later);
-		m->at_once = s->slot.at_once;
+		m->at_once = slot_at_once(wf, i);
 		wf_phase(wf, s->spec->name, "stream", n, t0, smg_now_us(), rc < 0 ? atomic_load(&s->sent.wire) : *bytes,
 			rc < 0 ? err->msg : NULL);
 		if (stage_off(wf))

@@ -117,6 +117,16 @@ void slot_over(struct wf *wf, size_t i)
 	pthread_mutex_unlock(&wf->slots.lock);
 }
 
+double slot_at_once(struct wf *wf, size_t i)
+{
+	double n;
+
+	pthread_mutex_lock(&wf->slots.lock);
+	n = wf->svc[i].slot.at_once;
+	pthread_mutex_unlock(&wf->slots.lock);
+	return n;
+}
+
 int64_t slot_waited_us(struct wf *wf, size_t i)
 {
 	int64_t us;

@@ -502,9 +502,10 @@ static void cancelled_in_line(void **state)
 	w->config.dump_parallel = 1;
 	reborn(n1);
 	c = aimed("a b c d", "a b c d");
-	smg_fake_delay(&n1->rt, "dump_seal", 500);
+	smg_fake_delay(&n1->rt, "dump_seal", 5000); /* the first keeps the link until all is called off */
 	assert_int_equal(ask_move(0, "", false), 0);
 	SOON(acts(n1, "dump_pages ") == 2);
+	smg_fake_delay(&n1->rt, "dump_seal", 0);
 	assert_int_equal(ask_cancel(0, "7", false), 0);
 	assert_int_equal(acts(n1, "dump_pages "), 2);
 	assert_back(c, "a b c d", "called off");

@@ -381,12 +381,13 @@ static void next_one_is_prepared(void **state)
 	(void)state;
 	one_at_a_time();
 	c = aimed("a b c", "a b c");
-	smg_fake_delay(&n1->rt, "dump_seal", 1000);
+	smg_fake_delay(&n1->rt, "dump_seal", 5000); /* the first keeps the link for as long as this test looks */
 	preempt(n1, JOB);
 	SOON(acts(n1, "dump_pages ") == 2);
 	real_sleep_ms(20);
 	assert_int_equal(acts(n1, "dump_seal "), 1);
 	assert_int_equal(acts(n1, "dump_pages "), 2);
+	smg_fake_delay(&n1->rt, "dump_seal", 0);
 	SOON(acts(n1, "dump_seal ") == 2);
 	SOON(acts(n1, "dump_pages ") == 3);
 	SOON(completing(JOB));
